@@ -1,0 +1,1 @@
+//! The bench around the handler: what runs without Azure.

@@ -1,0 +1,2 @@
+//! Integration tests: the staged app, the stand-in and the house rules.
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
