@@ -1,1 +1,5 @@
 //! The bench around the handler: what runs without Azure.
+
+pub mod azurite;
+pub mod folder;
+pub mod storage;
