@@ -2,4 +2,6 @@
 
 pub mod azurite;
 pub mod folder;
+pub mod host;
 pub mod storage;
+pub mod tables;
