@@ -1,2 +1,47 @@
-//! x
-fn main() {}
+//! `handler`: the custom handler's executable, in the role its arguments name.
+
+use std::process::ExitCode;
+
+use incident_labs::{
+    arguments::{Arguments, Role},
+    console, front,
+    settings::{Settings, process_environment},
+    telemetry, worker,
+};
+
+/// sysexits' EX_USAGE, for bad settings and arguments.
+const EXIT_USAGE: u8 = 64;
+
+fn main() -> ExitCode {
+    let arguments = match Arguments::parse(std::env::args_os().skip(1)) {
+        Ok(arguments) => arguments,
+        Err(error) => return fail(EXIT_USAGE, &error),
+    };
+    if let Role::Tell(text) = arguments.role {
+        console::out(text.trim_end());
+        return ExitCode::SUCCESS;
+    }
+    let settings = match Settings::read(&process_environment(), arguments.variant) {
+        Ok(settings) => settings,
+        Err(error) => return fail(EXIT_USAGE, &error.to_string()),
+    };
+    // Chosen once for both roles: rustls has no provider of its own here.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let result = match arguments.role {
+        Role::Worker => {
+            telemetry::start_worker();
+            worker::process::run(&settings).map(|()| 0)
+        }
+        _ => front::run(&settings, arguments.variant),
+    };
+    match result {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => fail(1, &format!("{error:#}")),
+    }
+}
+
+/// One line: the host keeps only the last three of stderr.
+fn fail(code: u8, line: &str) -> ExitCode {
+    console::err(line);
+    ExitCode::from(code)
+}

@@ -1,5 +1,13 @@
-//! Reading blobs: the account, and the ways of turning a blob into a SHA-256.
+//! Reading blobs: the account, and the two ways of turning a blob into a result record.
 
 mod account;
+mod calls;
+mod memory;
+mod processor;
+mod reader;
 
 pub use account::{AccountError, EMULATOR_ACCOUNT, EMULATOR_KEY, StorageAccount};
+pub use calls::{CallEvent, CallObserver};
+pub use memory::{BufferPool, MemoryError, Reservations};
+pub use processor::{ProcessError, Processed, Processor, ResultRecord, WorkerId};
+pub use reader::{BlobName, BlobReader, Patience, ReadError, Version};

@@ -1,0 +1,187 @@
+//! One blob from its name to its result record, in the buffering or the streaming way.
+
+use std::sync::Arc;
+
+use futures::{StreamExt, TryStreamExt, stream};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use tokio::{
+    sync::Semaphore,
+    time::{Instant, timeout_at},
+};
+
+use super::{
+    memory::{BufferPool, MemoryError, Reservations},
+    reader::{BlobName, BlobReader, ReadError, Version},
+};
+use crate::{host::RESULTS_CONTAINER, settings::BlobSettings, settings::Variant};
+
+/// Ranges of one blob under way at once when streaming; more gain nothing and take buffers from other blobs.
+const RANGES_AHEAD: usize = 4;
+/// Bytes hashed between two chances for other tasks to run.
+const HASH_SLICE_BYTES: usize = 1 << 20;
+
+/// What is written to `results/<name>.json`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ResultRecord {
+    /// Name of the blob in its container.
+    pub name: String,
+    /// ETag of the version that was read.
+    pub etag: String,
+    /// Its length.
+    pub size_bytes: u64,
+    /// SHA-256 of its bytes, lower-case hex.
+    pub sha256: String,
+    /// `buffering` or `streaming`.
+    pub variant: String,
+    /// From the worker's turn to the last byte hashed.
+    pub duration_ms: u64,
+    /// Who did it.
+    pub worker: WorkerId,
+}
+
+/// A worker process: which start of it, and its pid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkerId {
+    /// 1 for the first worker of a front, then counting.
+    pub generation: u32,
+    /// Process id.
+    pub pid: u32,
+}
+
+/// Why a blob has no result record.
+#[derive(Debug, thiserror::Error)]
+pub enum ProcessError {
+    /// Storage.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// Memory.
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
+}
+
+/// How a blob ended that did not fail.
+#[derive(Clone, Debug)]
+pub enum Processed {
+    /// Its record was written.
+    Recorded(ResultRecord),
+    /// It was deleted before it could be read.
+    Gone,
+}
+
+/// The blob function's work, shared by all invocations of a worker.
+#[derive(Debug)]
+pub struct Processor {
+    variant: Variant,
+    invocations: Semaphore,
+    whole_blobs: Semaphore,
+    reservations: Reservations,
+    blocks: Arc<BufferPool>,
+    worker: WorkerId,
+}
+
+impl Processor {
+    /// A processor with the gates of `settings`.
+    pub fn new(settings: &BlobSettings, reservations: Reservations, worker: WorkerId) -> Self {
+        let blocks = match settings.variant {
+            Variant::Streaming => settings.batch_size,
+            Variant::Buffering => 0,
+        };
+        Self {
+            variant: settings.variant,
+            invocations: Semaphore::new(settings.max_concurrent_invocations),
+            whole_blobs: Semaphore::new(settings.batch_size),
+            reservations,
+            blocks: BufferPool::new(blocks, settings.block_bytes),
+            worker,
+        }
+    }
+
+    /// Waits for its turn, reads the blob, hashes it and writes the record.
+    ///
+    /// # Errors
+    /// Memory or storage, or the reader's deadline.
+    pub async fn process(&self, reader: &BlobReader, blob: &BlobName) -> Result<Processed, ProcessError> {
+        let _turn = in_time(reader, "wait for a turn", self.invocations.acquire()).await?;
+        let started = Instant::now();
+        loop {
+            let attempt = self.attempt(reader, blob, started).await;
+            match attempt {
+                Ok(record) => return Ok(Processed::Recorded(record)),
+                Err(ProcessError::Read(ReadError::Gone)) => return Ok(Processed::Gone),
+                // Overwritten: the new version is read from its start. Each round reads the properties anew, so this
+                // ends with the writing or with the deadline.
+                Err(ProcessError::Read(ReadError::Changed)) => {
+                    tracing::info!(blob.name = %blob, "{blob} changed while it was read; starting over");
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    async fn attempt(
+        &self,
+        reader: &BlobReader,
+        blob: &BlobName,
+        started: Instant,
+    ) -> Result<ResultRecord, ProcessError> {
+        let version = reader.head(blob).await?;
+        let hash = match self.variant {
+            Variant::Buffering => self.buffer(reader, blob, &version).await?,
+            Variant::Streaming => self.stream(reader, blob, &version).await?,
+        };
+        let record = ResultRecord {
+            name: blob.name.clone(),
+            etag: version.etag,
+            size_bytes: version.size_bytes,
+            sha256: hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect(),
+            variant: self.variant.name().to_owned(),
+            duration_ms: started.elapsed().as_millis() as u64,
+            worker: self.worker,
+        };
+        let target = BlobName { container: RESULTS_CONTAINER.to_owned(), name: format!("{}.json", blob.name) };
+        let bytes = serde_json::to_vec(&record).unwrap_or_default();
+        reader.write(&target, bytes).await?;
+        Ok(record)
+    }
+
+    /// The guide's anti-pattern, kept honest: the whole blob in one buffer, and only then the hash.
+    async fn buffer(&self, reader: &BlobReader, blob: &BlobName, version: &Version) -> Result<Sha256, ProcessError> {
+        let _piece = in_time(reader, "wait for a piece of the batch", self.whole_blobs.acquire()).await?;
+        let mut bytes = self.reservations.reserve(version.size_bytes).await?;
+        reader.read(blob, version, 0..version.size_bytes, |piece| bytes.extend_from_slice(piece)).await?;
+        let mut hash = Sha256::new();
+        for slice in bytes.chunks(HASH_SLICE_BYTES) {
+            hash.update(slice);
+            tokio::task::yield_now().await;
+        }
+        Ok(hash)
+    }
+
+    /// Blocks are fetched a few at a time, each into a buffer of the pool, and hashed in order as they come.
+    ///
+    /// Every fetch takes its buffer before its successor does, so the block that is to be hashed next always has one and
+    /// no set of blobs can wait for each other.
+    async fn stream(&self, reader: &BlobReader, blob: &BlobName, version: &Version) -> Result<Sha256, ProcessError> {
+        let block = self.blocks.block_bytes() as u64;
+        let fetches = (0..version.size_bytes).step_by(self.blocks.block_bytes()).map(|start| async move {
+            let mut buffer = in_time(reader, "wait for a buffer", self.blocks.take()).await?;
+            let end = version.size_bytes.min(start + block);
+            reader.read(blob, version, start..end, |piece| buffer.bytes.extend_from_slice(piece)).await?;
+            Ok::<_, ReadError>(buffer)
+        });
+        let hash = stream::iter(fetches)
+            .buffered(RANGES_AHEAD)
+            .try_fold(Sha256::new(), |mut hash, buffer| async move {
+                hash.update(&buffer.bytes);
+                Ok(hash)
+            })
+            .await?;
+        Ok(hash)
+    }
+}
+
+async fn in_time<T>(reader: &BlobReader, what: &str, wait: impl Future<Output = T>) -> Result<T, ReadError> {
+    let late = |_| ReadError::Deadline { what: what.to_owned(), last: String::new() };
+    timeout_at(reader.deadline(), wait).await.map_err(late)
+}

@@ -1,0 +1,79 @@
+//! The front process: listens before anything else, serves until it is told to stop, drains.
+
+use std::{net::Ipv4Addr, time::Duration};
+
+use anyhow::Context as _;
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+    time::timeout,
+};
+use tokio_util::task::TaskTracker;
+
+use crate::{
+    app,
+    settings::{Settings, Variant},
+    telemetry,
+    worker::Worker,
+};
+
+/// "Please restart me" to every host version; 0 means "never again" before 4.1047.
+const EXIT_RESTART_ME: u8 = 200;
+/// How long invocations under way may take after SIGTERM; platforms wait 30 s before SIGKILL.
+const DRAIN: Duration = Duration::from_secs(25);
+
+/// Runs the front until SIGTERM or Ctrl-C; gives its exit code.
+///
+/// # Errors
+/// When the port cannot be had, or telemetry's folder.
+pub fn run(settings: &Settings, package_variant: Option<Variant>) -> anyhow::Result<u8> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let code = runtime.block_on(serve(settings, package_variant));
+    // Nothing that is still running may keep the process from ending.
+    runtime.shutdown_background();
+    code
+}
+
+async fn serve(settings: &Settings, package_variant: Option<Variant>) -> anyhow::Result<u8> {
+    let address = (Ipv4Addr::LOCALHOST, settings.port);
+    let listener = TcpListener::bind(address)
+        .await
+        .with_context(|| format!("cannot listen on 127.0.0.1:{}: is another handler running there?", settings.port))?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    telemetry::start_front(settings).context("cannot write to TELEMETRY_FOLDER")?;
+    tracing::info!(
+        "{} variant ({}): {} invocations at once, {} pieces in memory",
+        settings.blob.variant,
+        settings.blob.decided_by,
+        settings.blob.max_concurrent_invocations,
+        settings.blob.batch_size,
+    );
+    let arguments = package_variant.map(|it| vec!["--variant".to_owned(), it.name().to_owned()]).unwrap_or_default();
+    let worker = Worker::start(settings, arguments);
+    let invocations = TaskTracker::new();
+    let router = app::router(settings, worker.clone(), invocations.clone());
+    let stopping = async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = tokio::signal::ctrl_c() => {}
+        }
+    };
+    let stopped = std::sync::Arc::new(tokio::sync::Notify::new());
+    let signalled = std::sync::Arc::clone(&stopped);
+    let server = axum::serve(listener, router).with_graceful_shutdown(async move {
+        stopping.await;
+        signalled.notify_one();
+    });
+    let drained = async {
+        stopped.notified().await;
+        tracing::info!("draining {} invocations", invocations.len());
+        invocations.close();
+        let _ = timeout(DRAIN, invocations.wait()).await;
+    };
+    tokio::select! {
+        result = server => result?,
+        () = drained => {}
+    }
+    worker.stop().await;
+    Ok(EXIT_RESTART_ME)
+}

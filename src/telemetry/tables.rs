@@ -1,0 +1,205 @@
+//! The local sink: gauges and dependencies as rows of JSONL tables, in Application Insights' columns.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, Write},
+    path::Path,
+};
+
+use serde_json::{Map, Value, json};
+use time::OffsetDateTime;
+use tokio::time::Instant;
+use tracing::{
+    Event, Subscriber,
+    field::{Field, Visit},
+    span::{Attributes, Id, Record},
+};
+use tracing_subscriber::{Layer, layer::Context, registry::LookupSpan};
+
+use super::GAUGE;
+use crate::clock;
+
+/// Performance counter names in Application Insights: `\Process(instance)\counter`.
+const PROCESS_COUNTER: (&str, &str) = (r"\Process(", r")\");
+
+/// Writes the rows. One row is one append, so that other processes may write to the same folder.
+#[derive(Debug)]
+pub(super) struct TableLayer {
+    performance_counters: File,
+    custom_metrics: File,
+    dependencies: File,
+    role_name: String,
+    role_instance: String,
+    target: String,
+}
+
+/// A dependency under way.
+struct Open {
+    at: OffsetDateTime,
+    since: Instant,
+    fields: Fields,
+}
+
+impl TableLayer {
+    pub(super) fn open(folder: &Path, role_name: &str, role_instance: &str, target: &str) -> io::Result<Self> {
+        std::fs::create_dir_all(folder)?;
+        let table =
+            |name: &str| OpenOptions::new().create(true).append(true).open(folder.join(name).with_extension("jsonl"));
+        Ok(Self {
+            performance_counters: table("performanceCounters")?,
+            custom_metrics: table("customMetrics")?,
+            dependencies: table("dependencies")?,
+            role_name: role_name.to_owned(),
+            role_instance: role_instance.to_owned(),
+            target: target.to_owned(),
+        })
+    }
+
+    fn append(&self, mut table: &File, at: OffsetDateTime, row: Value) {
+        let mut row = row;
+        row["timestamp"] = json!(clock::timestamp(at));
+        row["cloud_RoleName"] = json!(self.role_name);
+        row["cloud_RoleInstance"] = json!(self.role_instance);
+        // A full disk must not take the invocations with it.
+        let _ = table.write_all(format!("{row}\n").as_bytes());
+    }
+
+    fn gauge(&self, fields: &Fields) {
+        let (name, value) = (fields.text("name"), &fields.0["value"]);
+        match name.strip_prefix(PROCESS_COUNTER.0).and_then(|it| it.split_once(PROCESS_COUNTER.1)) {
+            Some((instance, counter)) => {
+                let row = json!({
+                    "category": "Process", "counter": counter, "name": name, "instance": instance, "value": value,
+                });
+                self.append(&self.performance_counters, clock::utc_now(), row);
+            }
+            None => {
+                let row = json!({
+                    "name": name, "value": value, "valueCount": 1, "valueSum": value, "valueMin": value, "valueMax": value,
+                });
+                self.append(&self.custom_metrics, clock::utc_now(), row);
+            }
+        }
+    }
+
+    fn dependency(&self, open: &Open) {
+        let fields = &open.fields;
+        let success = if fields.0["success"] == json!(true) { "True" } else { "False" };
+        let row = json!({
+            "type": "Azure blob",
+            "target": self.target,
+            "name": fields.text("name"),
+            "data": fields.text("detail"),
+            "duration": open.since.elapsed().as_secs_f64() * 1000.0,
+            "resultCode": fields.text("result_code"),
+            "success": success,
+            "itemCount": 1,
+            "operation_Id": fields.text("operation_id"),
+            "customDimensions": { "InvocationId": fields.text("invocation_id") },
+        });
+        self.append(&self.dependencies, open.at, row);
+    }
+}
+
+impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for TableLayer {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        if event.metadata().target() == GAUGE {
+            let mut fields = Fields::default();
+            event.record(&mut fields);
+            self.gauge(&fields);
+        }
+    }
+
+    fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
+        let Some(span) = context.span(id) else { return };
+        let mut fields = Fields::default();
+        attributes.record(&mut fields);
+        span.extensions_mut().insert(Open { at: clock::utc_now(), since: Instant::now(), fields });
+    }
+
+    fn on_record(&self, id: &Id, values: &Record<'_>, context: Context<'_, S>) {
+        let Some(span) = context.span(id) else { return };
+        if let Some(open) = span.extensions_mut().get_mut::<Open>() {
+            values.record(&mut open.fields);
+        }
+    }
+
+    fn on_close(&self, id: Id, context: Context<'_, S>) {
+        let Some(span) = context.span(&id) else { return };
+        if let Some(open) = span.extensions().get::<Open>() {
+            self.dependency(open);
+        }
+    }
+}
+
+/// The fields of an event or span, by name. A field that was never recorded reads as null.
+#[derive(Default)]
+struct Fields(Value);
+
+impl Fields {
+    fn text(&self, name: &str) -> &str {
+        self.0[name].as_str().unwrap_or_default()
+    }
+
+    fn set(&mut self, field: &Field, value: Value) {
+        if self.0.is_null() {
+            self.0 = Value::Object(Map::new());
+        }
+        self.0[field.name()] = value;
+    }
+}
+
+impl Visit for Fields {
+    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+        self.set(field, json!(format!("{value:?}")));
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.set(field, json!(value));
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.set(field, json!(value));
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.set(field, json!(value));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing_subscriber::layer::SubscriberExt;
+
+    use super::*;
+
+    fn rows(folder: &Path, table: &str) -> Vec<Value> {
+        let text = std::fs::read_to_string(folder.join(table)).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    #[test]
+    fn gauges_and_dependencies_become_rows() {
+        let folder = std::env::temp_dir().join(format!("tables-{}", uuid::Uuid::new_v4()));
+        let layer = TableLayer::open(&folder, "app", "one", "acct.blob").unwrap();
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
+            tracing::info!(target: "gauge", name = r"\Process(??APP_WIN32_PROC??)\Private Bytes", value = 7_u64);
+            tracing::info!(target: "gauge", name = "handler.front_rss", value = 8_u64);
+            let span = tracing::info_span!(
+                target: "dependency", "dependency", name = "GET input/a", detail = "bytes=0-1",
+                result_code = tracing::field::Empty, success = tracing::field::Empty
+            );
+            span.record("result_code", "206").record("success", true);
+        });
+        let counter = &rows(&folder, "performanceCounters.jsonl")[0];
+        assert_eq!((&counter["counter"], &counter["value"]), (&json!("Private Bytes"), &json!(7)));
+        assert_eq!((&counter["category"], &counter["cloud_RoleName"]), (&json!("Process"), &json!("app")));
+        assert_eq!(rows(&folder, "customMetrics.jsonl")[0]["name"], "handler.front_rss");
+        let call = &rows(&folder, "dependencies.jsonl")[0];
+        assert_eq!((&call["resultCode"], &call["success"]), (&json!("206"), &json!("True")));
+        assert!(
+            call["duration"].as_f64().unwrap() >= 0.0 && call["type"] == "Azure blob" && call["target"] == "acct.blob"
+        );
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+}

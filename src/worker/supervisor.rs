@@ -1,0 +1,323 @@
+//! Keeps a worker running: start, limit, ping, sample, explain its end, start again.
+
+use std::{
+    io,
+    os::{
+        fd::OwnedFd,
+        unix::{net::UnixStream as StdUnixStream, process::ExitStatusExt},
+    },
+    process::{ExitStatus, Stdio},
+    sync::Arc,
+    time::Duration,
+};
+
+use futures::{SinkExt, Stream, StreamExt};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncRead, BufReader},
+    net::UnixStream,
+    process::Child,
+    sync::{mpsc, watch},
+    time::{Instant, MissedTickBehavior, interval, sleep, timeout},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{
+    FAREWELL,
+    connection::Connection,
+    limit::MemoryLimit,
+    memory::PrivateBytes,
+    protocol::{FromWorker, ToWorker, typed},
+};
+use crate::console;
+
+const PING_EVERY: Duration = Duration::from_secs(1);
+/// Silence after which a worker counts as hung.
+const LONGEST_SILENCE: Duration = Duration::from_secs(10);
+const SAMPLE_EVERY: Duration = Duration::from_millis(50);
+const SAMPLES_PER_ROW: u32 = 20;
+/// Time for a worker to have its threads and limits.
+const START_TIME: Duration = Duration::from_secs(30);
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// A worker that lived this long was healthy: its end is a first one again.
+const HEALTHY: Duration = Duration::from_secs(60);
+/// Exit code of a process that was killed: 128 + SIGKILL.
+const KILLED: i32 = 137;
+
+/// Application Insights turns a gauge of this name into a performanceCounters row, category Process.
+const PRIVATE_BYTES: &str = r"\Process(??APP_WIN32_PROC??)\Private Bytes";
+
+/// The one owner of the worker process.
+pub(super) struct Supervisor {
+    pub(super) limit_setting: Option<u64>,
+    pub(super) arguments: Vec<String>,
+    pub(super) current: watch::Sender<Option<Arc<Connection>>>,
+    pub(super) stop: CancellationToken,
+    pub(super) tasks: TaskTracker,
+}
+
+/// A worker that is up.
+struct Life {
+    child: Child,
+    pid: u32,
+    generation: u32,
+    connection: Arc<Connection>,
+    /// The copying of its output and the reading of its messages; both end with it.
+    output: TaskTracker,
+    born: Instant,
+    /// The cgroup's count of kernel kills when it was born.
+    oom_kills: Option<u64>,
+}
+
+/// How a life ended.
+enum End {
+    Exited(io::Result<ExitStatus>),
+    Unresponsive,
+    Stopped,
+}
+
+impl Supervisor {
+    pub(super) async fn run(self) {
+        let mut limit = MemoryLimit::establish(self.limit_setting).await;
+        tracing::info!("worker memory limit {limit}");
+        let mut pauses = Pauses::default();
+        for generation in 1_u32.. {
+            let born = Instant::now();
+            let stopped = match self.start(generation, &mut limit).await {
+                Ok(life) => self.live(life, &limit).await,
+                Err(error) => {
+                    console::err(&format!("worker process could not be started: {error}"));
+                    false
+                }
+            };
+            if stopped || self.stop.is_cancelled() {
+                return;
+            }
+            console::err("warn: Restarting worker process after unexpected exit");
+            let pause = pauses.next(born.elapsed());
+            if self.stop.run_until_cancelled(sleep(pause)).await.is_none() {
+                return;
+            }
+        }
+    }
+
+    async fn start(&self, generation: u32, limit: &mut MemoryLimit) -> io::Result<Life> {
+        let (ours, theirs) = StdUnixStream::pair()?;
+        ours.set_nonblocking(true)?;
+        let mut child = limit
+            .command()?
+            .arg("--worker")
+            .args(&self.arguments)
+            // glibc returns freed blocks at once instead of keeping them; musl does so anyway.
+            .env("MALLOC_MMAP_THRESHOLD_", "1048576")
+            // A failed allocation inside a backtrace hangs.
+            .env("RUST_BACKTRACE", "0")
+            .stdin(Stdio::from(OwnedFd::from(theirs)))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            // Ctrl-C in a terminal is the front's to handle.
+            .process_group(0)
+            .kill_on_drop(true)
+            .spawn()?;
+        let pid = child.id().ok_or_else(|| io::Error::other("it ended at once"))?;
+        let output = TaskTracker::new();
+        output.spawn(copy_lines(child.stdout.take(), console::out));
+        output.spawn(copy_lines(child.stderr.take(), console::err));
+        limit.admit(pid);
+
+        let (mut from_worker, to_worker) = typed::<FromWorker, ToWorker>(UnixStream::from_std(ours)?);
+        let (outbox, messages) = mpsc::unbounded_channel();
+        let connection = Arc::new(Connection::new(outbox));
+        connection.send(ToWorker::Start { generation, memory_limit_bytes: Some(limit.bytes()) });
+        self.tasks.spawn(write_messages(messages, to_worker, self.stop.clone()));
+        match timeout(START_TIME, from_worker.next()).await {
+            Ok(Some(FromWorker::Ready)) => {}
+            Ok(_) => {
+                let status = child.wait().await?;
+                output.close();
+                let _ = timeout(FAREWELL, output.wait()).await;
+                return Err(io::Error::other(format!("it exited with code {}", exit_code(status))));
+            }
+            Err(_) => return Err(io::Error::other("it was not ready in 30 s")),
+        }
+        output.spawn(read_messages(from_worker, Arc::clone(&connection)));
+        output.close();
+        let oom_kills = limit.oom_kills();
+        Ok(Life { child, pid, generation, connection, output, born: Instant::now(), oom_kills })
+    }
+
+    /// Announces the worker, waits for its end and explains it. True when the front is shutting down.
+    async fn live(&self, mut life: Life, limit: &MemoryLimit) -> bool {
+        console::out("Worker process started");
+        tracing::info!(worker.generation = life.generation, worker.pid = life.pid, "worker is up");
+        self.current.send_replace(Some(Arc::clone(&life.connection)));
+        let end = tokio::select! {
+            status = life.child.wait() => End::Exited(status),
+            () = silence(&life.connection) => End::Unresponsive,
+            () = self.stop.cancelled() => End::Stopped,
+            () = sample(life.pid, limit) => End::Exited(life.child.wait().await),
+        };
+        self.current.send_replace(None);
+        match end {
+            End::Exited(status) => {
+                let code = status.map_or(-1, exit_code);
+                let _ = timeout(FAREWELL, life.output.wait()).await;
+                console::err(&format!("Worker process exited with code {code}"));
+                life.connection.close(&format!("worker exited {code}"));
+                tracing::info!(
+                    worker.generation = life.generation,
+                    worker.pid = life.pid,
+                    lived_ms = life.born.elapsed().as_millis() as u64,
+                    "{}",
+                    explain(code, life.oom_kills, limit)
+                );
+                false
+            }
+            End::Unresponsive => {
+                console::err("worker unresponsive: no answer to a ping for 10 s, killing it");
+                let _ = life.child.kill().await;
+                life.connection.close("worker unresponsive");
+                false
+            }
+            End::Stopped => {
+                // The socket is closed by now; a worker that does not see it is killed when the child is dropped.
+                let _ = timeout(FAREWELL, life.child.wait()).await;
+                life.connection.close("handler shutting down");
+                true
+            }
+        }
+    }
+}
+
+/// Why a worker ended, as far as the kernel tells.
+fn explain(code: i32, oom_kills_before: Option<u64>, limit: &MemoryLimit) -> String {
+    match (code, oom_kills_before, limit.oom_kills()) {
+        (KILLED, Some(before), Some(now)) if now > before => {
+            format!("the kernel killed the worker at its memory limit of {limit} (oom_kill {now})")
+        }
+        (KILLED, _, None) => format!("the worker was killed; its memory limit is {limit}"),
+        (KILLED, ..) => "the worker was killed, but not by the kernel for its memory".to_owned(),
+        _ => "the worker ended by itself".to_owned(),
+    }
+}
+
+/// Pauses before a restart: none the first time, then 0.5 s doubling to 10 s, from the start after 60 s of health.
+#[derive(Default)]
+struct Pauses(Option<Duration>);
+
+impl Pauses {
+    fn next(&mut self, lived: Duration) -> Duration {
+        let last = self.0.filter(|_| lived < HEALTHY);
+        let pause = match last {
+            None => Duration::ZERO,
+            Some(Duration::ZERO) => FIRST_PAUSE,
+            Some(last) => (last * 2).min(LONGEST_PAUSE),
+        };
+        self.0 = Some(pause);
+        pause
+    }
+}
+
+/// 128 + signal for a killed process, as shells and .NET count.
+fn exit_code(status: ExitStatus) -> i32 {
+    status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(-1)
+}
+
+async fn copy_lines(from: Option<impl AsyncRead + Unpin>, to: fn(&str)) {
+    let Some(from) = from else { return };
+    let mut lines = BufReader::new(from).lines();
+    while let Ok(Some(line)) = lines.next_line().await {
+        to(&line);
+    }
+}
+
+/// Ends, and with it the worker's end of file comes, when the front stops or the connection is dropped.
+async fn write_messages(
+    mut messages: mpsc::UnboundedReceiver<ToWorker>,
+    mut to_worker: impl futures::Sink<ToWorker, Error = io::Error> + Unpin,
+    stop: CancellationToken,
+) {
+    while let Some(Some(message)) = stop.run_until_cancelled(messages.recv()).await {
+        if to_worker.send(message).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn read_messages(mut from_worker: impl Stream<Item = FromWorker> + Unpin, connection: Arc<Connection>) {
+    while let Some(message) = from_worker.next().await {
+        connection.receive(message);
+    }
+}
+
+/// Pings; returns when nothing has been heard for too long.
+async fn silence(connection: &Connection) {
+    let mut ticks = interval(PING_EVERY);
+    loop {
+        ticks.tick().await;
+        if connection.last_heard().elapsed() >= LONGEST_SILENCE {
+            return;
+        }
+        connection.send(ToWorker::Ping);
+    }
+}
+
+/// Samples the worker's memory and emits each second's maximum, so that the peak before a kill survives. Returns when
+/// there is nothing left to sample; kills the worker first where the front is what enforces the limit.
+async fn sample(pid: u32, limit: &MemoryLimit) {
+    let (Ok(mut worker), Ok(mut front)) = (PrivateBytes::of(pid), PrivateBytes::of(std::process::id())) else { return };
+    let mut ticks = interval(SAMPLE_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        let mut peak = 0;
+        for _ in 0..SAMPLES_PER_ROW {
+            ticks.tick().await;
+            let Ok(bytes) = worker.sample() else {
+                emit(peak, &mut front);
+                return;
+            };
+            peak = peak.max(bytes);
+            if limit.is_watched_by_front() && bytes >= limit.bytes() {
+                kill(pid);
+            }
+        }
+        emit(peak, &mut front);
+    }
+}
+
+fn emit(worker_bytes: u64, front: &mut PrivateBytes) {
+    if worker_bytes > 0 {
+        tracing::info!(target: "gauge", name = PRIVATE_BYTES, value = worker_bytes);
+    }
+    if let Ok(bytes) = front.sample() {
+        tracing::info!(target: "gauge", name = "handler.front_rss", value = bytes);
+    }
+}
+
+fn kill(pid: u32) {
+    if let Some(pid) = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw) {
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_restart_comes_at_once_then_later_and_later_and_at_once_again_after_health() {
+        let mut pauses = Pauses::default();
+        let short = Duration::from_secs(1);
+        let seconds: Vec<f32> = (0..8).map(|_| pauses.next(short).as_secs_f32()).collect();
+        assert_eq!(seconds, [0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 10.0, 10.0]);
+        assert_eq!(pauses.next(HEALTHY), Duration::ZERO);
+        assert_eq!(pauses.next(short), FIRST_PAUSE);
+    }
+
+    #[test]
+    fn a_killed_process_has_128_plus_the_signal() {
+        for (raw, code) in [(9, 137), (6, 134), (11, 139), (15, 143), (101 << 8, 101), (0, 0)] {
+            assert_eq!(exit_code(ExitStatus::from_raw(raw)), code);
+        }
+    }
+}
