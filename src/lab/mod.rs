@@ -1,1 +1,7 @@
 //! The bench around the handler: what runs without Azure.
+
+pub mod azurite;
+pub mod folder;
+pub mod host;
+pub mod storage;
+pub mod tables;

@@ -1,2 +1,5 @@
 //! Integration tests: the staged app, the stand-in and the house rules.
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
+
+mod azurite;
+mod harness;

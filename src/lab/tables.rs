@@ -1,0 +1,109 @@
+//! The run's evidence on disk: one append-only JSON-lines file per Azure Monitor table.
+
+use std::{
+    collections::HashMap,
+    fs::{File, OpenOptions},
+    io::{self, Write},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use serde_json::Value;
+
+/// A table the queries read, named as they name it.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Table {
+    /// One row per invocation.
+    Requests,
+    /// One row per log line.
+    Traces,
+    /// One row per exception logged by the host.
+    Exceptions,
+    /// One row per outgoing call of the handler.
+    Dependencies,
+    /// One row per gauge sample.
+    PerformanceCounters,
+    /// The host's log lines as the workspace keeps them.
+    FunctionAppLogs,
+}
+
+impl Table {
+    /// The name used in queries and, with `.jsonl`, in the folder.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Requests => "requests",
+            Self::Traces => "traces",
+            Self::Exceptions => "exceptions",
+            Self::Dependencies => "dependencies",
+            Self::PerformanceCounters => "performanceCounters",
+            Self::FunctionAppLogs => "FunctionAppLogs",
+        }
+    }
+}
+
+/// Writers of a run's tables.
+///
+/// A row is one line and one write to a file opened for appending, so several processes may share a folder.
+#[derive(Clone, Debug)]
+pub struct Tables {
+    folder: Arc<PathBuf>,
+    files: Arc<Mutex<HashMap<Table, File>>>,
+}
+
+impl Tables {
+    /// Opens the tables in a folder, which is created if need be. A table's file appears with its first row.
+    ///
+    /// # Errors
+    /// When the folder cannot be created.
+    pub fn open(folder: &Path) -> io::Result<Self> {
+        std::fs::create_dir_all(folder)?;
+        Ok(Self { folder: Arc::new(folder.to_owned()), files: Arc::default() })
+    }
+
+    /// Where a table's rows are.
+    pub fn path(&self, table: Table) -> PathBuf {
+        self.folder.join(format!("{}.jsonl", table.name()))
+    }
+
+    /// Adds a row. A row that cannot be written is reported on the lab's own log: evidence must not vanish unnoticed,
+    /// but a full disk must not fail an invocation either.
+    pub fn append(&self, table: Table, row: &Value) {
+        if let Err(error) = self.try_append(table, row) {
+            tracing::error!(table = table.name(), "could not write a row of table {}: {error}", table.name());
+        }
+    }
+
+    fn try_append(&self, table: Table, row: &Value) -> io::Result<()> {
+        let mut line = serde_json::to_vec(row)?;
+        line.push(b'\n');
+        let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(file) = files.get_mut(&table) {
+            return file.write_all(&line);
+        }
+        let mut file = OpenOptions::new().create(true).append(true).open(self.path(table))?;
+        file.write_all(&line)?;
+        files.insert(table, file);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn two_writers_append_whole_lines_to_one_table() {
+        let folder = tempfile::tempdir().unwrap();
+        let (one, two) = (Tables::open(folder.path()).unwrap(), Tables::open(folder.path()).unwrap());
+        for row in 0..50 {
+            one.append(Table::Traces, &json!({"message": "one", "row": row}));
+            two.append(Table::Traces, &json!({"message": "two", "row": row}));
+        }
+        let text = std::fs::read_to_string(one.path(Table::Traces)).unwrap();
+        let rows: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(rows.len(), 100);
+        assert_eq!(rows.iter().filter(|row| row["message"] == "two").count(), 50);
+    }
+}
