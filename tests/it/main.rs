@@ -2,4 +2,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
 mod azurite;
+mod fault_proxy;
+mod faults;
+mod front;
+mod handler;
 mod harness;
+mod identity;
+mod memory;
