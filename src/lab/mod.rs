@@ -1,6 +1,7 @@
 //! The bench around the handler: what runs without Azure.
 
 pub mod azurite;
+pub mod blob_trigger;
 pub mod folder;
 pub mod host;
 pub mod storage;
