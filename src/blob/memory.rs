@@ -15,7 +15,7 @@ use tokio::{
 const HEAD_ROOM_BYTES: u64 = 24 << 20;
 /// How long a refused reservation is tried again. Shorter than it takes to fill the memory that was granted, so that the
 /// refusal is answered before the kernel's kill takes the whole process.
-const WAIT_FOR_MEMORY: Duration = Duration::from_secs(1);
+const WAIT_FOR_MEMORY: Duration = Duration::from_millis(500);
 const BETWEEN_TRIES: Duration = Duration::from_millis(50);
 
 /// An allocation that the process's data limit refused.

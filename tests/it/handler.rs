@@ -1,0 +1,183 @@
+//! The real handler as a process of its own, and calls of it as a host makes them.
+
+use std::{
+    process::Stdio,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use incident_labs::blob::StorageAccount;
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncRead, BufReader},
+    net::TcpListener,
+    process::{Child, Command},
+};
+use tokio_util::task::TaskTracker;
+
+use crate::harness::{HANDLER, Scratch, eventually};
+
+/// Time in which anything on this machine should have happened.
+pub(crate) const SOON: Duration = Duration::from_secs(30);
+
+/// A running handler. It is killed when dropped; its lines are shown when the test fails.
+pub(crate) struct Handler {
+    pub(crate) child: Child,
+    pub(crate) port: u16,
+    pub(crate) scratch: Scratch,
+    account: StorageAccount,
+    lines: Arc<Mutex<Vec<String>>>,
+    output: TaskTracker,
+    http: reqwest::Client,
+}
+
+/// An answer of the handler.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) body: String,
+}
+
+impl Reply {
+    /// The `Logs` of a success.
+    pub(crate) fn logs(&self) -> Vec<String> {
+        assert_eq!(self.status, 200, "{self:?}");
+        let body: Value = serde_json::from_str(&self.body).unwrap();
+        body["Logs"].as_array().unwrap().iter().map(|it| it.as_str().unwrap().to_owned()).collect()
+    }
+}
+
+impl Handler {
+    /// Starts the handler with `settings` on top of the host's, and waits until it listens.
+    pub(crate) async fn start(account: &StorageAccount, settings: &[(&str, &str)]) -> Self {
+        Self::start_by(Command::new(HANDLER), account, settings).await
+    }
+
+    /// The same, by a command that ends up as the handler.
+    pub(crate) async fn start_by(mut command: Command, account: &StorageAccount, settings: &[(&str, &str)]) -> Self {
+        let scratch = Scratch::new();
+        let port = free_port().await;
+        let mut child = command
+            .env_clear()
+            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+            .env("FUNCTIONS_CUSTOMHANDLER_PORT", port.to_string())
+            .env("AzureWebJobsStorage", account.connection_string().unwrap_or_default())
+            .env("TELEMETRY_FOLDER", scratch.path())
+            .envs(settings.iter().copied())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let (lines, output) = (Arc::<Mutex<Vec<String>>>::default(), TaskTracker::new());
+        output.spawn(collect("out", child.stdout.take().unwrap(), Arc::clone(&lines)));
+        output.spawn(collect("err", child.stderr.take().unwrap(), Arc::clone(&lines)));
+        output.close();
+        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        let handler = Self { child, port, scratch, account: account.clone(), lines, output, http };
+        eventually(SOON, || async { handler.http.get(handler.url("")).send().await.ok() }).await;
+        handler
+    }
+
+    pub(crate) fn url(&self, function: &str) -> String {
+        format!("http://127.0.0.1:{}/{function}", self.port)
+    }
+
+    /// Calls the blob function for `input/<name>`, as the host would.
+    pub(crate) async fn invoke(&self, name: &str) -> Reply {
+        let mut uri = self.account.blob_endpoint.clone();
+        uri.path_segments_mut().unwrap().push("input").extend(name.split('/'));
+        let envelope = json!({
+            "Data": { "blob": { "Version": "1.0", "Source": "AzureStorageBlobs" } },
+            "Metadata": { "Uri": format!("\"{uri}\""), "name": json!(name).to_string(), "sys": {} },
+        });
+        self.post("BlobBufferProcessor", envelope.to_string().into()).await
+    }
+
+    pub(crate) async fn post(&self, function: &str, body: reqwest::Body) -> Reply {
+        let answer = self
+            .http
+            .post(self.url(function))
+            .header("X-Azure-Functions-InvocationId", "1f0d0000-0000-0000-0000-000000000001")
+            .header("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00")
+            .header("Content-Type", "application/json; charset=utf-8")
+            .body(body)
+            .send()
+            .await
+            .unwrap();
+        Reply { status: answer.status().as_u16(), body: answer.text().await.unwrap() }
+    }
+
+    /// Lines of `out` or `err` so far.
+    pub(crate) fn lines(&self, stream: &str) -> Vec<String> {
+        let lines = self.lines.lock().unwrap();
+        lines.iter().filter_map(|line| line.strip_prefix(stream)?.strip_prefix(": ").map(str::to_owned)).collect()
+    }
+
+    /// Waits for a line of that stream that contains `text`; gives the whole line.
+    pub(crate) async fn line(&self, stream: &str, text: &str) -> String {
+        eventually(SOON, || async { self.lines(stream).into_iter().find(|line| line.contains(text)) }).await
+    }
+
+    /// The pid of worker number `generation`, once it is up.
+    pub(crate) async fn worker_pid(&self, generation: u32) -> i32 {
+        let line = self.line("out", &format!("worker.generation={generation} worker.pid=")).await;
+        line.split("worker.pid=").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap()
+    }
+
+    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
+        send_signal(i32::try_from(self.child.id().unwrap()).unwrap(), signal);
+    }
+
+    /// Waits for the handler's end; gives its exit code and all its lines are there.
+    pub(crate) async fn exit_code(&mut self) -> Option<i32> {
+        let status = tokio::time::timeout(SOON, self.child.wait()).await.expect("it should have ended").unwrap();
+        self.output.wait().await;
+        status.code()
+    }
+
+    /// Rows of a table of the telemetry folder.
+    pub(crate) fn rows(&self, table: &str) -> Vec<Value> {
+        rows(&self.scratch.path().join(table).with_extension("jsonl"))
+    }
+
+    /// Highest Private Bytes of the worker in the table.
+    pub(crate) fn peak_private_bytes(&self) -> u64 {
+        self.rows("performanceCounters").iter().map(|row| row["value"].as_u64().unwrap()).max().unwrap_or(0)
+    }
+}
+
+impl Drop for Handler {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("the handler's lines:\n{}", self.lines.lock().unwrap().join("\n"));
+        }
+    }
+}
+
+pub(crate) fn send_signal(pid: i32, signal: rustix::process::Signal) {
+    rustix::process::kill_process(rustix::process::Pid::from_raw(pid).unwrap(), signal).unwrap();
+}
+
+pub(crate) fn is_alive(pid: i32) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // Third field: a zombie is dead to everyone but its parent.
+    status.rsplit(") ").next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with('Z'))
+}
+
+/// Rows of a JSONL table; none when it does not exist.
+pub(crate) fn rows(table: &std::path::Path) -> Vec<Value> {
+    let text = std::fs::read_to_string(table).unwrap_or_default();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+pub(crate) async fn free_port() -> u16 {
+    TcpListener::bind(("127.0.0.1", 0)).await.unwrap().local_addr().unwrap().port()
+}
+
+async fn collect(stream: &'static str, from: impl AsyncRead + Unpin, lines: Arc<Mutex<Vec<String>>>) {
+    let mut from = BufReader::new(from).lines();
+    while let Ok(Some(line)) = from.next_line().await {
+        lines.lock().unwrap().push(format!("{stream}: {line}"));
+    }
+}
