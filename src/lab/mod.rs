@@ -4,5 +4,6 @@ pub mod azurite;
 pub mod blob_trigger;
 pub mod folder;
 pub mod host;
+pub mod stage;
 pub mod storage;
 pub mod tables;

@@ -3,3 +3,4 @@
 
 mod azurite;
 mod harness;
+mod stage;
