@@ -2,8 +2,10 @@
 
 pub mod azurite;
 pub mod blob_trigger;
+pub mod commands;
 pub mod folder;
 pub mod host;
+pub mod progress;
 pub mod stage;
 pub mod storage;
 pub mod tables;
