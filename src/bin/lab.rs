@@ -1,2 +1,164 @@
-//! x
-fn main() {}
+//! `lab`: what the command line asks for. Everything else is in the library.
+
+use std::{path::PathBuf, process::ExitCode, time::Duration};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use incident_labs::lab::{
+    commands::{azurite, parse_setting, process, redrive, report, stage, start},
+    stage::Preset,
+};
+
+/// Cause, watch, fix and prove two Azure Functions incidents on this machine.
+#[derive(Parser)]
+#[command(
+    version,
+    after_help = "\
+Start here:  cargo lab process Cargo.toml
+Exit codes:  0 all right; 1 it ran and something came out wrong; 3 it could not run; 64 the command line is wrong"
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Send files through storage, blob trigger and handler, and check each result.
+    #[command(after_help = "\
+Example:     cargo lab process --variant buffering photos/ Cargo.toml
+Exit codes:  0 every result is right; 1 some are wrong or failed five times; 3 it could not run; 64 usage")]
+    Process {
+        /// Files, and folders whose files are taken with their path.
+        #[arg(required = true)]
+        paths: Vec<PathBuf>,
+        /// How the handler holds a blob while it is processed.
+        #[arg(long, value_enum, default_value = "streaming")]
+        variant: Variant,
+        /// Print one JSON object per line instead of a table.
+        #[arg(long)]
+        json: bool,
+        /// Keep the run folder (it is always kept when something went wrong).
+        #[arg(long)]
+        keep: bool,
+        #[command(flatten)]
+        app: App,
+    },
+    /// Run storage, host and blob trigger until Ctrl-C; the folder goes on where it was left, even after kill -9.
+    #[command(after_help = "\
+Example:     cargo lab start --preset buffering --set BLOB_BLOCK_MIB=4
+Exit codes:  0 stopped by Ctrl-C; 3 it could not run, or the host gave up; 64 usage")]
+    Start {
+        /// Run folder: storage data, tables, logs.
+        #[arg(long, default_value = ".lab/start")]
+        folder: PathBuf,
+        /// Serve this staged app instead of staging one into the run folder.
+        #[arg(long, conflicts_with = "handler")]
+        stage: Option<PathBuf>,
+        /// Settings to run under.
+        #[arg(long, value_enum, default_value = "streaming")]
+        preset: Variant,
+        /// Look for blobs and messages at least this often (the host's own pace is 2000).
+        #[arg(long, value_name = "MS")]
+        pace_ms: Option<u64>,
+        #[command(flatten)]
+        app: App,
+    },
+    /// Make the flat script root a Functions host wants.
+    #[command(after_help = "\
+Example:     cargo lab stage --local --preset streaming && func start --script-root target/stage
+Exit codes:  0 staged; 3 refused, or the handler does not build; 64 usage")]
+    Stage {
+        /// Where to.
+        #[arg(long, default_value = "target/stage")]
+        out: PathBuf,
+        /// Use this handler instead of building one.
+        #[arg(long)]
+        handler: Option<PathBuf>,
+        /// Also write local.settings.json, for `func start`.
+        #[arg(long, requires = "preset")]
+        local: bool,
+        /// Settings for local.settings.json.
+        #[arg(long, value_enum, requires = "local")]
+        preset: Option<Variant>,
+    },
+    /// Run storage alone on its well-known ports, for `func start` and Storage Explorer.
+    #[command(after_help = "\
+Example:     cargo lab azurite
+Exit codes:  0 stopped by Ctrl-C; 3 node or npm is missing, or a port is taken; 64 usage")]
+    Azurite {
+        /// Where its data is kept.
+        #[arg(long, default_value = ".lab/azurite")]
+        folder: PathBuf,
+    },
+    /// Move blobs that failed five times from the poison queue back to the trigger.
+    #[command(after_help = "\
+Example:     cargo lab redrive --folder .lab/start
+Exit codes:  0 moved (perhaps none); 3 it could not run; 64 usage")]
+    Redrive {
+        /// Folder of a running or stopped `lab start`.
+        #[arg(long, default_value = ".lab/start")]
+        folder: PathBuf,
+    },
+}
+
+#[derive(Args)]
+struct App {
+    /// Use this handler instead of building one.
+    #[arg(long)]
+    handler: Option<PathBuf>,
+    /// An app setting; may be repeated, and wins over presets.
+    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = parse_setting)]
+    settings: Vec<(String, String)>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Variant {
+    Buffering,
+    Streaming,
+}
+
+impl Variant {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Buffering => "buffering",
+            Self::Streaming => "streaming",
+        }
+    }
+
+    fn preset(self) -> Preset {
+        match self {
+            Self::Buffering => Preset::Buffering,
+            Self::Streaming => Preset::Streaming,
+        }
+    }
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let cli = Cli::try_parse().unwrap_or_else(|error| {
+        let _ = error.print();
+        std::process::exit(if error.use_stderr() { 64 } else { 0 })
+    });
+    report(run(cli.command).await)
+}
+
+async fn run(command: Command) -> anyhow::Result<u8> {
+    match command {
+        Command::Process { paths, variant, json, keep, app } => {
+            let mut settings = vec![("BLOB_VARIANT".to_owned(), variant.name().to_owned())];
+            settings.extend(app.settings);
+            process::run(process::ProcessOptions { paths, handler: app.handler, settings, json, keep }).await
+        }
+        Command::Start { folder, stage, preset, pace_ms, app } => {
+            let mut settings = preset.preset().settings();
+            settings.extend(app.settings);
+            let pace = pace_ms.map(Duration::from_millis);
+            start::run(start::StartOptions { folder, stage, handler: app.handler, settings, pace }).await
+        }
+        Command::Stage { out, handler, local, preset } => {
+            stage::run(&out, handler, preset.filter(|_| local).map(Variant::preset))
+        }
+        Command::Azurite { folder } => azurite::run(&folder).await,
+        Command::Redrive { folder } => redrive::run(&folder).await,
+    }
+}

@@ -113,7 +113,12 @@ impl Folder {
 
     /// The ports used last time, if any.
     pub fn ports(&self) -> Option<[u16; 3]> {
-        let text = fs::read(self.path.join("lab.json")).ok()?;
+        Self::ports_of(&self.path)
+    }
+
+    /// The same of a folder that another lab may have locked.
+    pub fn ports_of(path: &Path) -> Option<[u16; 3]> {
+        let text = fs::read(path.join("lab.json")).ok()?;
         serde_json::from_slice::<Kept>(&text).ok()?.ports
     }
 

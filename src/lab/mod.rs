@@ -1,7 +1,11 @@
 //! The bench around the handler: what runs without Azure.
 
 pub mod azurite;
+pub mod blob_trigger;
+pub mod commands;
 pub mod folder;
 pub mod host;
+pub mod progress;
+pub mod stage;
 pub mod storage;
 pub mod tables;

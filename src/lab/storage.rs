@@ -35,7 +35,7 @@ pub struct StorageError {
 }
 
 #[derive(Debug, thiserror::Error)]
-enum Cause {
+pub(super) enum Cause {
     #[error(transparent)]
     Storage(#[from] azure_core::Error),
     #[error(transparent)]
@@ -43,7 +43,7 @@ enum Cause {
 }
 
 impl StorageError {
-    fn new(doing: impl Into<String>, source: impl Into<Cause>) -> Self {
+    pub(super) fn new(doing: impl Into<String>, source: impl Into<Cause>) -> Self {
         Self { doing: doing.into(), source: source.into() }
     }
 

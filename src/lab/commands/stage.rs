@@ -1,0 +1,58 @@
+//! `lab stage`: the script root, with a handler built for it.
+
+use std::{
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use anyhow::{Context, ensure};
+
+use super::EXIT_OK;
+use crate::lab::stage::{KNOWN_FUNCTIONS, Preset, stage, write_local_settings};
+
+/// The source tree this lab was built from.
+pub fn source() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Stages the app, building the handler unless one is given.
+///
+/// # Errors
+/// When the handler does not build, or the app is refused.
+pub fn run(out: &Path, handler: Option<PathBuf>, local: Option<Preset>) -> anyhow::Result<u8> {
+    make(out, handler)?;
+    if let Some(preset) = local {
+        write_local_settings(out, preset)?;
+    }
+    println!("staged in {}", out.display());
+    if local.is_some() {
+        println!("next: `cargo lab azurite` in one terminal, `func start --script-root {}` in another", out.display());
+    }
+    Ok(EXIT_OK)
+}
+
+/// Stages the app without a word on stdout.
+///
+/// # Errors
+/// When the handler does not build, or the app is refused.
+pub fn make(out: &Path, handler: Option<PathBuf>) -> anyhow::Result<()> {
+    let handler = match handler {
+        Some(handler) => handler,
+        None => build()?,
+    };
+    Ok(stage(source(), &handler, out, KNOWN_FUNCTIONS)?)
+}
+
+/// Builds the handler as it is deployed: optimised, without the lab.
+fn build() -> anyhow::Result<PathBuf> {
+    let target = source().join("target");
+    let status = Command::new(option_env!("CARGO").unwrap_or("cargo"))
+        .args(["build", "--release", "--bin", "handler", "--no-default-features", "--target-dir"])
+        .arg(&target)
+        .current_dir(source())
+        .stdin(Stdio::null())
+        .status()
+        .context("run cargo to build the handler (or give one with --handler)")?;
+    ensure!(status.success(), "the handler does not build: cargo's own message is above");
+    Ok(target.join("release/handler"))
+}

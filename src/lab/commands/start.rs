@@ -1,0 +1,102 @@
+//! `lab start`: storage, host and trigger, until Ctrl-C.
+
+use std::{
+    io::{IsTerminal, stdout},
+    path::PathBuf,
+    time::Duration,
+};
+
+use super::{
+    EXIT_OK, interrupted,
+    session::{Session, SessionOptions},
+    stage,
+};
+use crate::lab::host::{Echo, Level, LogLine};
+
+/// What `lab start` was asked for.
+#[derive(Debug)]
+pub struct StartOptions {
+    /// Run folder.
+    pub folder: PathBuf,
+    /// A staged app; if not set the app is staged into the run folder.
+    pub stage: Option<PathBuf>,
+    /// A handler for that; built if not set.
+    pub handler: Option<PathBuf>,
+    /// App settings.
+    pub settings: Vec<(String, String)>,
+    /// Longest time a new blob goes unnoticed.
+    pub pace: Option<Duration>,
+}
+
+/// Runs until Ctrl-C; a second one skips the drain.
+///
+/// # Errors
+/// When it cannot be started, or the host gives up.
+pub async fn run(options: StartOptions) -> anyhow::Result<u8> {
+    let script_root = match options.stage {
+        Some(stage) => stage,
+        None => {
+            let out = options.folder.join("stage");
+            stage::make(&out, options.handler)?;
+            out
+        }
+    };
+    let session = Session::start(SessionOptions {
+        folder: options.folder,
+        script_root,
+        settings: options.settings,
+        pace: options.pace,
+        echo: console(),
+    })
+    .await?;
+    introduce(&session);
+    let gave_up = tokio::select! {
+        reason = session.host.stopped() => Some(reason),
+        result = interrupted() => { result?; None }
+    };
+    eprintln!("stopping; Ctrl-C again to stop at once");
+    tokio::select! {
+        () = session.stop(Duration::from_secs(10)) => {}
+        // What is left running carries the folder's mark and is ended by the next start.
+        result = interrupted() => result?,
+    }
+    match gave_up {
+        Some(reason) => anyhow::bail!("the host stopped: {reason}"),
+        None => Ok(EXIT_OK),
+    }
+}
+
+fn introduce(session: &Session) {
+    let account = session.azurite.account();
+    let table = session.azurite.ports()[2];
+    let input = session.inputs.first().map(String::as_str).unwrap_or_default();
+    println!("  blob     {}", account.blob_endpoint);
+    println!("  queue    {}", account.queue_endpoint);
+    println!("  table    http://127.0.0.1:{table}/{}", account.name);
+    println!("  handler  http://127.0.0.1:{}", session.host.port());
+    println!("  folder   {}", session.folder.path().display());
+    println!("  upload   to container {input}; results appear in container results, for example");
+    println!("           az storage blob upload --blob-endpoint {} --auth-mode key \\", account.blob_endpoint);
+    println!("             --account-name {} --container-name {input} --file FILE --name FILE", account.name);
+    println!("  stop     Ctrl-C");
+}
+
+/// Lines from Information up, coloured on a terminal.
+fn console() -> Echo {
+    let is_terminal = stdout().is_terminal();
+    Some(Box::new(move |line: &LogLine| {
+        let colour = match line.level {
+            Level::Debug => return,
+            Level::Information => "",
+            Level::Warning => "\x1b[33m",
+            Level::Error => "\x1b[31m",
+        };
+        let time = crate::clock::timestamp(line.at);
+        let time = time.get(11..23).unwrap_or_default();
+        if is_terminal && !colour.is_empty() {
+            println!("{time} {colour}{line}\x1b[0m");
+        } else {
+            println!("{time} {line}");
+        }
+    }))
+}

@@ -1,0 +1,74 @@
+//! Progress on stderr: a bar on a terminal, a line every few seconds elsewhere.
+
+use std::{
+    io::{IsTerminal, stderr},
+    time::Duration,
+};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use tokio::time::Instant;
+
+const LINE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Progress of one step towards a known number.
+#[derive(Debug)]
+pub struct Progress {
+    step: &'static str,
+    total: u64,
+    done: u64,
+    bar: Option<ProgressBar>,
+    told: Instant,
+}
+
+impl Progress {
+    /// A step that is done after `total` of something.
+    pub fn start(step: &'static str, total: usize) -> Self {
+        let total = total as u64;
+        let bar = stderr().is_terminal().then(|| {
+            let style = ProgressStyle::with_template("{msg:>11} [{bar:40}] {pos}/{len} {elapsed}");
+            ProgressBar::new(total)
+                .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+                .with_message(step)
+        });
+        if bar.is_none() {
+            eprintln!("{step} 0/{total}");
+        }
+        Self { step, total, done: 0, bar, told: Instant::now() }
+    }
+
+    /// One more is done.
+    pub fn advance(&mut self) {
+        self.done += 1;
+        match &self.bar {
+            Some(bar) => bar.set_position(self.done),
+            None => self.tick(),
+        }
+    }
+
+    /// Time has passed.
+    pub fn tick(&mut self) {
+        match &self.bar {
+            Some(bar) => bar.tick(),
+            None if self.told.elapsed() >= LINE_INTERVAL || self.done == self.total => {
+                self.told = Instant::now();
+                eprintln!("{} {}/{}", self.step, self.done, self.total);
+            }
+            None => {}
+        }
+    }
+
+    /// Prints a line to stdout without tearing the bar.
+    pub fn print(&self, line: &str) {
+        match &self.bar {
+            Some(bar) => bar.suspend(|| println!("{line}")),
+            None => println!("{line}"),
+        }
+    }
+
+    /// Leaves the bar as it stands.
+    pub fn finish(&self) {
+        if let Some(bar) = &self.bar {
+            bar.abandon();
+        }
+    }
+}
