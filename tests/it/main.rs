@@ -2,5 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
 mod azurite;
+mod blob_trigger;
 mod harness;
+mod process;
+mod restart;
 mod stage;
