@@ -231,7 +231,7 @@ fn choose(ports: Ports, last: Option<[u16; 3]>) -> Result<[u16; 3], AzuriteError
 }
 
 /// Makes sure the pinned Azurite is installed and says where.
-async fn install() -> Result<PathBuf, AzuriteError> {
+pub async fn install() -> Result<PathBuf, AzuriteError> {
     let home = home().map_err(|source| AzuriteError::Io { doing: "prepare azurite's folder".to_owned(), source })?;
     let doing = |source| AzuriteError::Io { doing: format!("lock {}", home.display()), source };
     if is_installed(&home) {

@@ -63,7 +63,7 @@ impl FaultProxy {
             stalled: AtomicUsize::new(0),
             gets: AtomicUsize::new(0),
             before_second_get: Mutex::new(None),
-            http: reqwest::Client::builder().no_proxy().build().unwrap(),
+            http: crate::handler::http_client(),
         });
         let router = Router::new().fallback(pass).with_state(Arc::clone(&shared));
         TaskTracker::new().spawn(async { axum::serve(listener, router).await });

@@ -9,7 +9,8 @@ use serde_json::json;
 use tokio::{process::Command, time::Instant};
 
 use crate::{
-    handler::{Handler, Reply, free_port, is_alive, send_signal},
+    fault_proxy::FaultProxy,
+    handler::{Handler, Reply, free_port, give, is_alive, send_signal},
     harness::{HANDLER, StorageFixture, eventually},
 };
 
@@ -32,7 +33,7 @@ fn without_times(lines: Vec<String>) -> Vec<String> {
 #[tokio::test]
 async fn the_probe_is_answered_while_the_worker_is_not_up_yet() {
     let handler = Handler::start(&nowhere().await, &[]).await;
-    let answer = reqwest::get(handler.url("")).await.unwrap();
+    let answer = handler.http.get(handler.url("")).send().await.unwrap();
     assert_eq!(answer.status(), 200);
     assert!(!answer.text().await.unwrap().is_empty());
 }
@@ -101,8 +102,8 @@ async fn a_taken_port_ends_with_1_and_is_named() {
 #[tokio::test]
 async fn sigterm_drains_and_exits_200() {
     let storage = StorageFixture::start().await;
-    storage.put("input", "a", &vec![7; 64 << 20]).await;
-    let mut handler = Handler::start(storage.account(), &[]).await;
+    give(&storage, "a", &vec![7; 64 << 20]).await;
+    let mut handler = Handler::start(storage.storage.account(), &[]).await;
     let worker = handler.worker_pid(1).await;
     let (reply, ()) = tokio::join!(handler.invoke("a"), async {
         eventually(Duration::from_secs(10), || async { handler.rows("dependencies").first().cloned() }).await;
@@ -125,8 +126,8 @@ async fn kill_9_of_the_front_takes_the_worker_within_a_second() {
 #[tokio::test]
 async fn kill_9_of_the_worker_fails_what_it_had_and_the_next_call_waits_for_the_restart() {
     let storage = StorageFixture::start().await;
-    storage.put("input", "a", b"hello").await;
-    let proxy = crate::fault_proxy::FaultProxy::start(storage.account()).await;
+    give(&storage, "a", b"hello").await;
+    let proxy = FaultProxy::start(storage.storage.account()).await;
     proxy.stall_bodies();
     let mut handler = Handler::start(proxy.account(), &[]).await;
     let front = handler.child.id();
@@ -166,8 +167,8 @@ async fn kill_9_of_the_worker_fails_what_it_had_and_the_next_call_waits_for_the_
 #[tokio::test]
 async fn a_hung_worker_is_killed_after_10_s_and_is_not_called_an_exit() {
     let storage = StorageFixture::start().await;
-    storage.put("input", "a", b"hello").await;
-    let handler = Handler::start(storage.account(), &[]).await;
+    give(&storage, "a", b"hello").await;
+    let handler = Handler::start(storage.storage.account(), &[]).await;
     send_signal(handler.worker_pid(1).await, Signal::STOP);
     let reply = handler.invoke("a").await;
     assert_eq!((reply.status, reply.body.as_str()), (500, "worker unresponsive"));
@@ -179,8 +180,8 @@ async fn a_hung_worker_is_killed_after_10_s_and_is_not_called_an_exit() {
 #[tokio::test]
 async fn an_invocation_that_gets_no_answer_fails_at_its_deadline() {
     let storage = StorageFixture::start().await;
-    storage.put("input", "a", b"hello").await;
-    let proxy = crate::fault_proxy::FaultProxy::start(storage.account()).await;
+    give(&storage, "a", b"hello").await;
+    let proxy = FaultProxy::start(storage.storage.account()).await;
     proxy.stall_bodies();
     let handler = Handler::start(proxy.account(), &[("AzureFunctionsJobHost__functionTimeout", "00:00:32")]).await;
     let started = Instant::now();
@@ -194,9 +195,9 @@ async fn an_invocation_that_gets_no_answer_fails_at_its_deadline() {
 #[tokio::test]
 async fn payload_in_the_envelope_is_skipped_reported_once_and_not_kept() {
     let storage = StorageFixture::start().await;
-    storage.put("input", "a", b"hello").await;
-    let handler = Handler::start(storage.account(), &[]).await;
-    let uri = format!("{}/input/a", storage.account().blob_endpoint);
+    give(&storage, "a", b"hello").await;
+    let handler = Handler::start(storage.storage.account(), &[]).await;
+    let uri = format!("{}/input/a", storage.storage.account().blob_endpoint);
     let private = || {
         let status = std::fs::read_to_string(format!("/proc/{}/status", handler.child.id().unwrap())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap().to_owned();
@@ -224,12 +225,12 @@ async fn payload_in_the_envelope_is_skipped_reported_once_and_not_kept() {
 async fn without_a_cgroup_the_front_watches_and_kills() {
     let storage = StorageFixture::start().await;
     for name in ["a", "b", "c"] {
-        storage.put("input", name, &vec![7; 64 << 20]).await;
+        give(&storage, name, &vec![7; 64 << 20]).await;
     }
     let mut command = Command::new("unshare");
     command.args(["--mount", "sh", "-c", "mount -t tmpfs none /sys/fs/cgroup && exec \"$0\"", HANDLER]);
     let settings = [("WORKER_MEMORY_LIMIT_MIB", "160"), ("BLOB_VARIANT", "buffering")];
-    let handler = Handler::start_by(command, storage.account(), &settings).await;
+    let handler = Handler::start_by(command, storage.storage.account(), &settings).await;
     handler.line("out", "enforced by the front watching at 20 Hz").await;
     let front = handler.child.id().unwrap();
     let names = ["a", "b", "c", "a", "b", "c"];

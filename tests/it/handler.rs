@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use incident_labs::blob::StorageAccount;
+use incident_labs::{blob::StorageAccount, lab::storage::install_tls_provider};
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncBufReadExt, AsyncRead, BufReader},
@@ -15,7 +15,7 @@ use tokio::{
 };
 use tokio_util::task::TaskTracker;
 
-use crate::harness::{HANDLER, Scratch, eventually};
+use crate::harness::{HANDLER, Scratch, StorageFixture, eventually};
 
 /// Time in which anything on this machine should have happened.
 pub(crate) const SOON: Duration = Duration::from_secs(30);
@@ -28,7 +28,7 @@ pub(crate) struct Handler {
     account: StorageAccount,
     lines: Arc<Mutex<Vec<String>>>,
     output: TaskTracker,
-    http: reqwest::Client,
+    pub(crate) http: reqwest::Client,
 }
 
 /// An answer of the handler.
@@ -73,7 +73,7 @@ impl Handler {
         output.spawn(collect("out", child.stdout.take().unwrap(), Arc::clone(&lines)));
         output.spawn(collect("err", child.stderr.take().unwrap(), Arc::clone(&lines)));
         output.close();
-        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        let http = http_client();
         let handler = Self { child, port, scratch, account: account.clone(), lines, output, http };
         eventually(SOON, || async { handler.http.get(handler.url("")).send().await.ok() }).await;
         handler
@@ -165,6 +165,12 @@ pub(crate) fn is_alive(pid: i32) -> bool {
     status.rsplit(") ").next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with('Z'))
 }
 
+/// A plain HTTP client.
+pub(crate) fn http_client() -> reqwest::Client {
+    install_tls_provider();
+    reqwest::Client::builder().no_proxy().build().unwrap()
+}
+
 /// Rows of a JSONL table; none when it does not exist.
 pub(crate) fn rows(table: &std::path::Path) -> Vec<Value> {
     let text = std::fs::read_to_string(table).unwrap_or_default();
@@ -180,4 +186,16 @@ async fn collect(stream: &'static str, from: impl AsyncRead + Unpin, lines: Arc<
     while let Ok(Some(line)) = from.next_line().await {
         lines.lock().unwrap().push(format!("{stream}: {line}"));
     }
+}
+
+/// Puts a blob into the input container.
+pub(crate) async fn give(fixture: &StorageFixture, name: &str, bytes: &[u8]) {
+    fixture.storage.ensure_container("input").await.unwrap();
+    fixture.storage.put("input", name, bytes.to_vec(), None).await.unwrap();
+}
+
+/// The result record of an input blob, if there is one.
+pub(crate) async fn record(fixture: &StorageFixture, name: &str) -> Option<Value> {
+    let bytes = fixture.storage.read("results", &format!("{name}.json")).await.unwrap()?;
+    Some(serde_json::from_slice(&bytes).unwrap())
 }

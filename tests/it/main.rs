@@ -3,7 +3,17 @@
 
 mod azurite;
 mod blob_trigger;
+mod fault_proxy;
+mod faults;
+mod front;
+mod golden_replies;
+mod golden_requests;
+mod handler;
 mod harness;
+mod identity;
+mod lifecycle;
+mod memory;
 mod process;
 mod restart;
 mod stage;
+mod stand_in;
