@@ -17,3 +17,4 @@ mod process;
 mod restart;
 mod stage;
 mod stand_in;
+mod tidy;

@@ -2,25 +2,40 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use incident_labs::lab::folder::processes_of;
+use incident_labs::lab::{
+    azurite::{Azurite, Ports},
+    folder::{Folder, processes_of},
+    storage::Storage,
+};
 use sha2::{Digest, Sha256};
 
 use crate::harness::{LabProcess, Scratch, eventually};
 
-const BLOBS: usize = 120;
+const BLOBS: usize = 200;
 
 #[tokio::test]
 async fn after_a_kill_every_blob_is_processed_exactly_once() {
     let scratch = Scratch::new();
     let folder = scratch.path().join("run");
-    let lab = LabProcess::start(&folder, &["--preset", "streaming"]).await;
     let content = |n: usize| vec![n as u8; 50_000 + n];
-    for n in 0..BLOBS {
-        lab.storage.put("input", &format!("sub dir/ä #{n}%.bin"), content(n), None).await.unwrap();
+    {
+        let folder = Folder::open(&folder).await.unwrap();
+        let azurite = Azurite::start(&folder, Ports::Free).await.unwrap();
+        let storage = Storage::open(azurite.account()).unwrap();
+        storage.ensure_container("input").await.unwrap();
+        for n in 0..BLOBS {
+            storage.put("input", &format!("sub dir/ä #{n}%.bin"), content(n), None).await.unwrap();
+        }
+        azurite.stop().await;
     }
-    // Somewhere in the middle: some are done, many are not.
-    eventually(Duration::from_secs(60), async || (lab.rows("requests").len() > 10).then_some(())).await;
-    lab.kill();
+    // Killed twice in the middle of the work: once while messages are being made, once later.
+    for done in [10, BLOBS / 2] {
+        let lab = LabProcess::start(&folder, &["--preset", "streaming"]).await;
+        let rows = async || Some(lab.rows("requests").len()).filter(|it| *it > done);
+        let rows = eventually(Duration::from_secs(90), rows).await;
+        assert!(rows < BLOBS, "all was done before the kill");
+        lab.kill();
+    }
 
     let lab = LabProcess::start(&folder, &["--preset", "streaming"]).await;
     for n in 0..BLOBS {
