@@ -135,13 +135,13 @@ impl Folder {
     async fn end_leftovers(&self) -> Result<(), FolderError> {
         let asked = Instant::now();
         let mut signal = Signal::TERM;
-        while let Some(&first) = self.marked().first() {
+        while let Some(&first) = processes_of(&self.path).first() {
             match asked.elapsed() {
                 late if late > 2 * GRACE => return Err(FolderError::Leftover { pid: first }),
                 late if late > GRACE => signal = Signal::KILL,
                 _ => {}
             }
-            for pid in self.marked() {
+            for pid in processes_of(&self.path) {
                 // Gone in the meantime is as good.
                 let _ = Pid::from_raw(pid.cast_signed()).map(|pid| kill_process(pid, signal));
             }
@@ -149,23 +149,21 @@ impl Folder {
         }
         Ok(())
     }
+}
 
-    /// Processes started for this folder, as `/proc` shows them.
-    fn marked(&self) -> Vec<u32> {
-        let (name, value) = self.mark();
-        let mark = format!("{name}={value}").into_bytes();
-        let Ok(entries) = fs::read_dir("/proc") else {
-            return Vec::new();
-        };
-        entries
-            .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok())
-            .filter(|pid| *pid != std::process::id())
-            .filter(|pid| {
-                fs::read(format!("/proc/{pid}/environ"))
-                    .is_ok_and(|it| it.split(|byte| *byte == 0).any(|it| it == mark))
-            })
-            .collect()
-    }
+/// Processes started for a folder (an absolute path), as `/proc` shows them.
+pub fn processes_of(folder: &Path) -> Vec<u32> {
+    let mark = format!("{MARK}={}", folder.display()).into_bytes();
+    let Ok(entries) = fs::read_dir("/proc") else {
+        return Vec::new();
+    };
+    let is_marked = |pid: &u32| {
+        fs::read(format!("/proc/{pid}/environ")).is_ok_and(|it| it.split(|byte| *byte == 0).any(|it| it == mark))
+    };
+    entries
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .filter(|pid| *pid != std::process::id() && is_marked(pid))
+        .collect()
 }
 
 #[cfg(test)]

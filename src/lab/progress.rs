@@ -49,7 +49,7 @@ impl Progress {
     pub fn tick(&mut self) {
         match &self.bar {
             Some(bar) => bar.tick(),
-            None if self.told.elapsed() >= LINE_INTERVAL || self.done == self.total => {
+            None if self.told.elapsed() >= LINE_INTERVAL => {
                 self.told = Instant::now();
                 eprintln!("{} {}/{}", self.step, self.done, self.total);
             }
@@ -65,10 +65,11 @@ impl Progress {
         }
     }
 
-    /// Leaves the bar as it stands.
+    /// Leaves the bar, or a last line, as it stands.
     pub fn finish(&self) {
-        if let Some(bar) = &self.bar {
-            bar.abandon();
+        match &self.bar {
+            Some(bar) => bar.abandon(),
+            None => eprintln!("{} {}/{}", self.step, self.done, self.total),
         }
     }
 }

@@ -14,7 +14,7 @@ use azure_storage_blob::{
 };
 use azure_storage_queue::{
     QueueClient, QueueServiceClient, QueueServiceClientOptions,
-    models::{QueueClientReceiveMessagesOptions, QueueMessage, ReceivedMessage},
+    models::{QueueClientGetPropertiesResultHeaders, QueueClientReceiveMessagesOptions, QueueMessage, ReceivedMessage},
 };
 use bytes::{Bytes, BytesMut};
 use futures::TryStreamExt;
@@ -356,6 +356,16 @@ impl Queue {
     pub async fn delete(&self, message: &Received) -> Result<(), StorageError> {
         let result = self.client.delete_message(&message.id, &message.pop_receipt, None).await;
         result.map(drop).map_err(|source| self.fail("delete a message of", source))
+    }
+
+    /// Whether no message is left, hidden ones included.
+    ///
+    /// # Errors
+    /// When the service refuses or is away.
+    pub async fn is_empty(&self) -> Result<bool, StorageError> {
+        let properties = self.client.get_properties(None).await.map_err(|it| self.fail("look at", it))?;
+        let count = properties.approximate_messages_count().map_err(|it| self.fail("look at", it))?;
+        Ok(count == Some(0))
     }
 
     /// Texts of up to 32 visible messages, left where they are.

@@ -1,12 +1,22 @@
 //! What the integration tests share: real storage on free ports, and waiting for facts.
 
-use std::{future::Future, path::PathBuf, time::Duration};
-
-use incident_labs::lab::{
-    azurite::{Azurite, Ports},
-    folder::Folder,
-    storage::Storage,
+use std::{
+    fs::{self, File},
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus},
+    time::Duration,
 };
+
+use incident_labs::{
+    blob::StorageAccount,
+    lab::{
+        azurite::{Azurite, Ports},
+        folder::{Folder, processes_of},
+        storage::Storage,
+    },
+};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
@@ -62,7 +72,7 @@ impl StorageFixture {
 }
 
 /// Waits until `fact` gives something, asking every 50 ms.
-pub(crate) async fn eventually<T, F: Future<Output = Option<T>>>(deadline: Duration, mut fact: impl FnMut() -> F) -> T {
+pub(crate) async fn eventually<T>(deadline: Duration, mut fact: impl AsyncFnMut() -> Option<T>) -> T {
     let started = Instant::now();
     loop {
         if let Some(found) = fact().await {
@@ -70,5 +80,76 @@ pub(crate) async fn eventually<T, F: Future<Output = Option<T>>>(deadline: Durat
         }
         assert!(started.elapsed() < deadline, "not so within {deadline:?}");
         sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// A real `lab start` on a folder. Dropped, it is killed with everything it started.
+#[derive(Debug)]
+pub(crate) struct LabProcess {
+    child: Child,
+    folder: PathBuf,
+    /// Clients of its storage.
+    pub(crate) storage: Storage,
+}
+
+impl LabProcess {
+    /// Starts it with the handler under test and waits until it says that it runs.
+    pub(crate) async fn start(folder: &Path, arguments: &[&str]) -> Self {
+        fs::create_dir_all(folder).unwrap();
+        let folder = folder.canonicalize().unwrap();
+        let log = folder.join("lab.log");
+        let out = File::create(&log).unwrap();
+        let mut child = Command::new(LAB)
+            .args(["start", "--handler", HANDLER, "--pace-ms", "200", "--folder"])
+            .arg(&folder)
+            .args(arguments)
+            .stdout(out.try_clone().unwrap())
+            .stderr(out)
+            .spawn()
+            .unwrap();
+        eventually(Duration::from_secs(60), async || {
+            let text = fs::read_to_string(&log).unwrap();
+            assert!(child.try_wait().unwrap().is_none(), "lab start ended: {text}");
+            text.contains("stop     Ctrl-C").then_some(())
+        })
+        .await;
+        let [blob, queue, _] = Folder::ports_of(&folder).unwrap();
+        let storage = Storage::open(&StorageAccount::emulator(blob, queue).unwrap()).unwrap();
+        Self { child, folder, storage }
+    }
+
+    /// Ends it as a crash of the machine's owner would: nothing is told, nothing is stopped.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        std::mem::forget(self);
+    }
+
+    /// Ends it as Ctrl-C does.
+    pub(crate) async fn interrupt(mut self) -> ExitStatus {
+        kill_process(Pid::from_raw(self.child.id().cast_signed()).unwrap(), Signal::INT).unwrap();
+        eventually(Duration::from_secs(30), async || self.child.try_wait().unwrap()).await
+    }
+
+    /// Rows of a table of the folder.
+    pub(crate) fn rows(&self, table: &str) -> Vec<Value> {
+        let text = fs::read_to_string(self.folder.join(format!("tables/{table}.jsonl"))).unwrap_or_default();
+        text.lines().map(|it| serde_json::from_str(it).unwrap()).collect()
+    }
+
+    /// The result record of a blob, once there is one.
+    pub(crate) async fn result(&self, name: &str, deadline: Duration) -> Value {
+        let read = async || self.storage.read("results", &format!("{name}.json")).await.unwrap();
+        serde_json::from_slice(&eventually(deadline, read).await).unwrap()
+    }
+}
+
+impl Drop for LabProcess {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        for pid in processes_of(&self.folder) {
+            let _ = kill_process(Pid::from_raw(pid.cast_signed()).unwrap(), Signal::KILL);
+        }
     }
 }

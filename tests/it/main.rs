@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
 mod azurite;
+mod blob_trigger;
 mod fault_proxy;
 mod faults;
 mod front;
@@ -12,5 +13,8 @@ mod harness;
 mod identity;
 mod lifecycle;
 mod memory;
+mod process;
+mod restart;
 mod stage;
 mod stand_in;
+mod tidy;

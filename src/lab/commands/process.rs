@@ -191,14 +191,15 @@ fn row(record: &Value) -> String {
         Value::String(text) => text.clone(),
         other => other.to_string(),
     };
+    let worker = &record["worker"];
+    let worker = if worker.is_object() { format!("{}:{}", worker["generation"], worker["pid"]) } else { String::new() };
     let line = format!(
-        "{:<40} {:>14} {:<64} {:<9} {:>9} {}",
+        "{:<40} {:>14} {:<64} {:<9} {:>9} {worker}",
         text("name"),
         text("size_bytes"),
         text("sha256"),
         text("variant"),
-        text("duration_ms"),
-        text("worker")
+        text("duration_ms")
     );
     match record["error"].as_str() {
         Some(error) => format!("{} WRONG: {error}", line.trim_end()),

@@ -41,7 +41,7 @@ pub async fn run(options: StartOptions) -> anyhow::Result<u8> {
             out
         }
     };
-    let session = Session::start(SessionOptions {
+    let mut session = Session::start(SessionOptions {
         folder: options.folder,
         script_root,
         settings: options.settings,
@@ -51,7 +51,8 @@ pub async fn run(options: StartOptions) -> anyhow::Result<u8> {
     .await?;
     introduce(&session);
     let gave_up = tokio::select! {
-        reason = session.host.stopped() => Some(reason),
+        reason = session.host.stopped() => Some(format!("the host stopped: {reason}")),
+        status = session.azurite.ended() => Some(format!("storage ended ({status:?}): see logs/azurite.log")),
         result = interrupted() => { result?; None }
     };
     eprintln!("stopping; Ctrl-C again to stop at once");
@@ -61,7 +62,7 @@ pub async fn run(options: StartOptions) -> anyhow::Result<u8> {
         result = interrupted() => result?,
     }
     match gave_up {
-        Some(reason) => anyhow::bail!("the host stopped: {reason}"),
+        Some(reason) => anyhow::bail!(reason),
         None => Ok(EXIT_OK),
     }
 }

@@ -1,0 +1,121 @@
+//! The blob trigger on real storage: receipts, versions, outages, poison and redrive.
+
+use std::{fs::File, process::Command, time::Duration};
+
+use incident_labs::lab::{
+    azurite::{Azurite, Ports},
+    blob_trigger::{BlobMessage, HOSTS_CONTAINER, POISON_QUEUE, trigger_queue},
+    commands::{
+        session::{Session, SessionOptions},
+        stage,
+    },
+};
+use serde_json::Value;
+
+use crate::harness::{HANDLER, LAB, LabProcess, Scratch, eventually};
+
+const SOON: Duration = Duration::from_secs(30);
+
+async fn session(scratch: &Scratch) -> Session {
+    let script_root = scratch.path().join("stage");
+    stage::make(&script_root, Some(HANDLER.into())).unwrap();
+    let options = SessionOptions {
+        folder: scratch.path().join("run"),
+        script_root,
+        settings: vec![("BLOB_VARIANT".into(), "streaming".into())],
+        pace: Some(Duration::from_millis(100)),
+        echo: None,
+    };
+    Session::start(options).await.unwrap()
+}
+
+async fn result(session: &Session, name: &str) -> Value {
+    let read = async || session.storage.read("results", &format!("{name}.json")).await.ok().flatten();
+    serde_json::from_slice(&eventually(SOON, read).await).unwrap()
+}
+
+#[tokio::test]
+async fn each_version_of_a_blob_gets_a_receipt_and_a_run() {
+    let scratch = Scratch::new();
+    let session = session(&scratch).await;
+    session.storage.put("input", "a/b c.txt", "first", None).await.unwrap();
+    assert_eq!(result(&session, "a/b c.txt").await["size_bytes"], 5);
+    session.storage.put("input", "a/b c.txt", "second", None).await.unwrap();
+    eventually(SOON, async || (result(&session, "a/b c.txt").await["size_bytes"] == 6).then_some(())).await;
+
+    let prefix = "blobreceipts/incidentlab/Host.Functions.BlobBufferProcessor/";
+    let receipts = session.storage.list(HOSTS_CONTAINER, prefix, true).await.unwrap();
+    assert_eq!(receipts.len(), 2, "{receipts:?}");
+    for receipt in receipts {
+        assert!(receipt.metadata.is_empty(), "the receipt is still incomplete: {receipt:?}");
+        let (etag, blob) = receipt.name.strip_prefix(prefix).unwrap().split_once('/').unwrap();
+        assert!(etag.starts_with("\"0x") && etag.ends_with('"'), "{etag}");
+        assert_eq!(blob, "input/a/b c.txt");
+    }
+    session.stop(SOON).await;
+}
+
+#[tokio::test]
+async fn messages_without_a_blob_or_of_an_old_version_are_dropped() {
+    let scratch = Scratch::new();
+    let session = session(&scratch).await;
+    session.storage.put("input", "present", "x", None).await.unwrap();
+    result(&session, "present").await;
+    let queue = session.storage.queue(&trigger_queue()).await.unwrap();
+    let id = "Host.Functions.BlobBufferProcessor";
+    for (name, etag, id) in
+        [("gone", "\"0x1\"", id), ("present", "\"0x2\"", id), ("present", "\"0x3\"", "Host.Functions.X")]
+    {
+        queue.send(&BlobMessage::new(id, "input", name, etag).encode()).await.unwrap();
+    }
+    eventually(SOON, async || queue.is_empty().await.unwrap().then_some(())).await;
+    let requests = std::fs::read_to_string(session.folder.tables().join("requests.jsonl")).unwrap();
+    assert_eq!(requests.lines().count(), 1, "{requests}");
+    session.stop(SOON).await;
+}
+
+#[tokio::test]
+async fn a_storage_outage_is_survived() {
+    let scratch = Scratch::new();
+    let mut session = session(&scratch).await;
+    session.storage.put("input", "before", "1", None).await.unwrap();
+    result(&session, "before").await;
+
+    let traces = session.folder.tables().join("traces.jsonl");
+    session.azurite.stop().await;
+    let noticed = async || std::fs::read_to_string(&traces).unwrap().contains("blob listing fails").then_some(());
+    eventually(SOON, noticed).await;
+    session.azurite = Azurite::start(&session.folder, Ports::Free).await.unwrap();
+
+    session.storage.put("input", "after", "22", None).await.unwrap();
+    assert_eq!(result(&session, "after").await["size_bytes"], 2);
+    session.stop(SOON).await;
+}
+
+#[tokio::test]
+async fn a_blob_that_fails_five_times_is_poisoned_and_can_be_redriven() {
+    let scratch = Scratch::new();
+    let folder = scratch.path().join("run");
+    let file = scratch.path().join("large");
+    File::create(&file).unwrap().set_len(150 << 20).unwrap();
+
+    // A buffer for this blob does not fit into one and a half times the limit.
+    let small = ["--preset", "buffering", "--set", "WORKER_MEMORY_LIMIT_MIB=64"];
+    let lab = LabProcess::start(&folder, &small).await;
+    lab.storage.upload("input", "large", &file).await.unwrap();
+    let poison = lab.storage.queue(POISON_QUEUE).await.unwrap();
+    let text = eventually(Duration::from_secs(90), async || poison.peek().await.unwrap().pop()).await;
+    assert_eq!(BlobMessage::decode(&text).unwrap().blob_name, "large");
+    let requests = lab.rows("requests");
+    assert_eq!(requests.iter().filter(|it| it["success"] == "False").count(), 5, "{requests:?}");
+    let warning = format!("Message has reached MaxDequeueCount of 5. Moving message to queue '{POISON_QUEUE}'.");
+    assert_eq!(lab.rows("traces").iter().filter(|it| it["message"] == warning.as_str()).count(), 1);
+    assert!(lab.interrupt().await.success());
+
+    let lab = LabProcess::start(&folder, &["--preset", "streaming"]).await;
+    let run = Command::new(LAB).arg("redrive").arg("--folder").arg(&folder).output().unwrap();
+    assert!(run.status.success(), "{run:?}");
+    assert!(String::from_utf8_lossy(&run.stdout).starts_with("1 message moved"), "{run:?}");
+    assert_eq!(lab.result("large", SOON).await["size_bytes"], 150 << 20);
+    assert!(lab.interrupt().await.success());
+}

@@ -1,0 +1,230 @@
+//! The house rules that a compiler does not know: headers, sizes, dependency direction, clean text.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use syn::{
+    ImplItemFn, Item, ItemFn, ItemMod, ItemUse, UseTree,
+    spanned::Spanned,
+    visit::{self, Visit},
+};
+use walkdir::{DirEntry, WalkDir};
+
+const FILE_LINES_MAX: usize = 600;
+const FUNCTION_LINES_MAX: usize = 70;
+
+/// `(folder or file, text that must not appear, why)`. Longer lists belong into the design, not here.
+const BANNED: &[(&str, &str, &str)] = &[
+    ("src", "crate::lab", "the product does not know its bench"),
+    ("src/lab", "crate::functions", "the bench knows the functions by their wire alone"),
+    ("src/lab", "crate::worker", "the bench knows the handler as a process alone"),
+    ("src/lab", "crate::front", "the bench knows the handler as a process alone"),
+    ("src/lab", "crate::app", "the bench knows the handler as a process alone"),
+    ("src/blob", "axum", "reading blobs knows no HTTP server"),
+    ("src/blob", "crate::functions", "functions use blobs, not the reverse"),
+    ("src/blob", "crate::worker", "the worker uses blobs, not the reverse"),
+    ("src/host", "tokio", "the wire contract has no behaviour"),
+    ("src/host", "axum", "the wire contract has no behaviour"),
+    ("src/host", "crate::functions", "the wire contract knows no function"),
+    ("src/host", "crate::blob", "the wire contract knows no storage"),
+    ("src/durable", "axum", "the replay engine knows no HTTP"),
+    ("src/durable", "tokio", "the replay engine does no I/O"),
+    ("src/durable", "crate::clock", "the replay engine has no clock"),
+    ("src/durable", "crate::functions", "functions use the engine, not the reverse"),
+    ("src/worker", "crate::functions", "functions use the worker, not the reverse"),
+    ("src/worker", "axum", "the worker is reached through its socket pair"),
+    ("src", "azure_storage_blobs", "its successor azure_storage_blob is used"),
+    ("src/lib.rs", "pub use", "a thing has one path"),
+];
+
+/// Where a ban of a whole folder does not hold.
+const EXEMPT: &[(&str, &str)] = &[("src/lab", "crate::lab")];
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn files(folders: &[&str], extensions: &[&str]) -> Vec<(String, String)> {
+    let is_ours = |entry: &DirEntry| !matches!(entry.file_name().to_str(), Some("node_modules" | "target"));
+    let found = folders.iter().flat_map(|folder| WalkDir::new(root().join(folder)).into_iter().filter_entry(is_ours));
+    let paths = found.filter_map(|it| it.ok().map(DirEntry::into_path));
+    let has_extension = |path: &PathBuf| {
+        path.is_file() && path.extension().is_some_and(|it| extensions.iter().any(|wanted| it == *wanted))
+    };
+    let mut files: Vec<(String, String)> = paths
+        .filter(has_extension)
+        .map(|path| (path.strip_prefix(root()).unwrap().display().to_string(), fs::read_to_string(&path).unwrap()))
+        .collect();
+    files.sort();
+    files
+}
+
+fn rust() -> Vec<(String, String)> {
+    let files = files(&["src", "tests", "load"], &["rs"]);
+    assert!(files.len() > 20, "the tree is elsewhere");
+    files
+}
+
+fn is_under(path: &str, folder: &str) -> bool {
+    path == folder || path.starts_with(&format!("{folder}/"))
+}
+
+#[test]
+fn every_file_says_what_it_is_for() {
+    for (path, text) in rust() {
+        let purpose = text.lines().next().and_then(|it| it.strip_prefix("//! ")).unwrap_or_default();
+        assert!(purpose.len() > 15, "{path} does not open with `//! ` and what it is for");
+    }
+}
+
+#[test]
+fn dependencies_point_one_way() {
+    for (path, text) in rust() {
+        for (folder, banned, why) in BANNED {
+            let is_exempt = EXEMPT.iter().any(|(folder, text)| text == banned && is_under(&path, folder));
+            if !is_under(&path, folder) || is_exempt {
+                continue;
+            }
+            // Prose may name what code may not use.
+            let code = text.lines().filter(|it| !it.trim_start().starts_with("//")).map(str::to_owned);
+            let found = code.chain(imports(&text)).find(|line| contains_word(line, banned));
+            assert!(found.is_none(), "{path} uses {banned}: {why}: {found:?}");
+        }
+    }
+}
+
+/// Paths of all imports, groups written out: `use crate::{lab::x}` is `crate::lab::x`.
+fn imports(text: &str) -> Vec<String> {
+    #[derive(Default)]
+    struct Imports(Vec<String>);
+    impl<'ast> Visit<'ast> for Imports {
+        fn visit_item_use(&mut self, item: &'ast ItemUse) {
+            write_out(&item.tree, "", &mut self.0);
+        }
+    }
+    let mut imports = Imports::default();
+    imports.visit_file(&syn::parse_file(text).unwrap());
+    imports.0
+}
+
+fn write_out(tree: &UseTree, prefix: &str, paths: &mut Vec<String>) {
+    match tree {
+        UseTree::Path(path) => write_out(&path.tree, &format!("{prefix}{}::", path.ident), paths),
+        UseTree::Group(group) => group.items.iter().for_each(|it| write_out(it, prefix, paths)),
+        UseTree::Name(name) => paths.push(format!("{prefix}{}", name.ident)),
+        UseTree::Rename(rename) => paths.push(format!("{prefix}{}", rename.ident)),
+        UseTree::Glob(_) => paths.push(format!("{prefix}*")),
+    }
+}
+
+#[test]
+fn a_ban_sees_into_groups() {
+    assert_eq!(imports("use crate::{a, lab::{b, c as d}};"), ["crate::a", "crate::lab::b", "crate::lab::c"]);
+}
+
+/// Whether a line has the text, not as a part of a longer name.
+fn contains_word(line: &str, word: &str) -> bool {
+    let is_name = |it: char| it.is_alphanumeric() || it == '_';
+    line.match_indices(word)
+        .any(|(at, _)| !line[at + word.len()..].starts_with(is_name) && !line[..at].ends_with(is_name))
+}
+
+#[test]
+fn a_ban_looks_at_whole_names() {
+    for (line, word, want) in [
+        ("use crate::lab::x;", "crate::lab", true),
+        ("use crate::label;", "crate::lab", false),
+        ("tokio::spawn()", "tokio", true),
+        ("tokio_util::x", "tokio", false),
+        ("not_tokio", "tokio", false),
+    ] {
+        assert_eq!(contains_word(line, word), want, "{line}");
+    }
+}
+
+/// Line spans of functions outside of test modules, and the number of lines those modules take.
+#[derive(Default)]
+struct Sizes {
+    functions: Vec<(String, usize)>,
+    test_lines: usize,
+}
+
+fn lines_of(item: &impl Spanned) -> usize {
+    let span = item.span();
+    span.end().line - span.start().line + 1
+}
+
+impl<'ast> Visit<'ast> for Sizes {
+    fn visit_item_fn(&mut self, item: &'ast ItemFn) {
+        self.functions.push((item.sig.ident.to_string(), lines_of(item) - doc_lines(&item.attrs)));
+        visit::visit_item_fn(self, item);
+    }
+
+    fn visit_impl_item_fn(&mut self, item: &'ast ImplItemFn) {
+        self.functions.push((item.sig.ident.to_string(), lines_of(item) - doc_lines(&item.attrs)));
+        visit::visit_impl_item_fn(self, item);
+    }
+
+    fn visit_item_mod(&mut self, item: &'ast ItemMod) {
+        if item.ident == "tests" && item.content.is_some() {
+            self.test_lines += lines_of(item);
+        } else {
+            visit::visit_item_mod(self, item);
+        }
+    }
+}
+
+fn doc_lines(attributes: &[syn::Attribute]) -> usize {
+    attributes.iter().filter(|it| it.path().is_ident("doc")).count()
+}
+
+#[test]
+fn files_and_functions_stay_small() {
+    for (path, text) in rust() {
+        let file = syn::parse_file(&text).unwrap_or_else(|error| panic!("{path}: {error}"));
+        let mut sizes = Sizes::default();
+        sizes.visit_file(&file);
+        let lines = text.lines().count() - sizes.test_lines;
+        assert!(lines <= FILE_LINES_MAX, "{path} has {lines} lines without its tests");
+        for (name, lines) in sizes.functions {
+            assert!(lines <= FUNCTION_LINES_MAX, "{name} in {path} has {lines} lines");
+        }
+        assert!(
+            !file.items.iter().any(|it| matches!(it, Item::Mod(it) if it.ident == "utils")),
+            "{path}: name it by role"
+        );
+    }
+}
+
+#[test]
+fn the_load_folder_is_data() {
+    let code = files(&["load"], &["rs", "py", "sh", "mjs", "js"]);
+    let stray: Vec<_> = code.iter().filter(|(path, _)| !is_under(path, "load/bench")).map(|(path, _)| path).collect();
+    assert!(stray.is_empty(), "scenarios are data, programs are in src: {stray:?}");
+    for (path, text) in files(&["load"], &["env"]) {
+        for line in text.lines().filter(|it| !it.is_empty() && !it.starts_with('#')) {
+            let name = line.split_once('=').unwrap_or_else(|| panic!("{path}: {line:?} is not NAME=VALUE")).0;
+            let is_known = incident_labs::settings::SETTINGS.iter().any(|it| it.name == name);
+            assert!(is_known, "{path} sets {name}, which the handler does not read");
+        }
+    }
+}
+
+#[test]
+fn text_has_no_trailing_space_and_ends_with_one_newline() {
+    let folders = [".ci", ".cargo", "functions", "infra", "load", "src"];
+    let mut all = files(&folders, &["rs", "toml", "json", "md", "env", "kql", "bicep", "yml"]);
+    all.extend(files(&["tests"], &["rs"]));
+    for name in ["Cargo.toml", "README.md", "CHANGELOG.md", "clippy.toml", "deny.toml", "host.json", ".ci/run"] {
+        if let Ok(text) = fs::read_to_string(root().join(name)) {
+            all.push((name.to_owned(), text));
+        }
+    }
+    for (path, text) in all {
+        let bad = text.lines().position(|it| it.ends_with([' ', '\t', '\r']));
+        assert!(bad.is_none(), "{path}:{} has trailing space", bad.unwrap_or_default() + 1);
+        assert!(text.ends_with('\n') && !text.ends_with("\n\n"), "{path} does not end with one newline");
+    }
+}
