@@ -189,5 +189,6 @@ fn assert_killed_in_the_recorded_order(stand_in: &StandIn) {
         let found = lines.any(|it| it.0 == level && stand_in.normal(&it.2).starts_with(text));
         assert!(found, "{text:?} is missing or out of order in:\n{}", crate::stand_in::show(&log));
     }
-    assert!(!log.iter().any(|it| it.2.contains("Language Worker Process exited")), "a kill by the host is not counted");
+    let counted = log.iter().any(|it| it.2.contains("Language Worker Process exited"));
+    assert!(!counted, "a kill by the host is not counted:\n{}", crate::stand_in::show(&log));
 }

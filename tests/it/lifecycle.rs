@@ -65,7 +65,7 @@ async fn replay(sequence: &str) -> StandIn {
         assert_eq!(outcome.succeeded, recording["callerSees"][0] == 201, "{case}: {outcome:?}");
         let gives_up = recorded.iter().any(|it| it.2.starts_with("Exceeded http worker restart retry count."));
         if gives_up {
-            stand_in.host.stopped().await;
+            stand_in.stopped().await;
             stand_in.host.shutdown().await;
         }
         for stream in STREAMS {
@@ -82,7 +82,7 @@ async fn replay(sequence: &str) -> StandIn {
 #[tokio::test]
 async fn the_handler_is_restarted_as_recorded_until_the_third_error() {
     let stand_in = replay("sequence1 (one host)").await;
-    let reason = stand_in.host.stopped().await;
+    let reason = stand_in.stopped().await;
     assert_eq!(reason, "Exceeded http worker restart retry count. Shutting down Functions Host");
 }
 
@@ -119,7 +119,7 @@ async fn a_handler_that_never_listens_is_tried_three_times() {
         ..probe()
     };
     let stand_in = StandIn::start(silent).await;
-    stand_in.host.stopped().await;
+    stand_in.stopped().await;
     let (actual, recorded) = kept(&stand_in, &failed_start("neverListens (handler = sleep)"));
     assert_eq!(actual, recorded);
     stand_in.host.shutdown().await;
@@ -135,7 +135,7 @@ async fn a_missing_executable_is_retried_only_by_a_time_out_and_ends_the_host() 
     let stand_in = StandIn::start(missing).await;
     let outcome = stand_in.ping(json!({})).await;
     assert!(outcome.error.unwrap().contains("FunctionTimeoutException"));
-    stand_in.host.stopped().await;
+    stand_in.stopped().await;
     let (actual, recorded) = kept(&stand_in, &failed_start("exeMissing"));
     assert_eq!(actual, recorded);
     assert_eq!(stand_in.host.pid(), None);

@@ -91,6 +91,12 @@ impl StandIn {
         self.until(text, |lines| lines.iter().any(|(_, _, line)| line.contains(text))).await;
     }
 
+    /// Waits until the host gives up, and returns its reason.
+    pub(crate) async fn stopped(&self) -> String {
+        let stopped = tokio::time::timeout(DEADLINE, self.host.stopped()).await;
+        stopped.unwrap_or_else(|_| panic!("the host never gave up:\n{}", show(&self.log())))
+    }
+
     pub(crate) fn rows(&self, table: Table) -> Vec<Value> {
         let text = std::fs::read_to_string(self.tables.path(table)).unwrap_or_default();
         text.lines().map(|row| serde_json::from_str(row).unwrap()).collect()

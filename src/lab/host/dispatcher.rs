@@ -222,7 +222,7 @@ impl Host {
         const CATEGORY: &str = "Microsoft.Azure.WebJobs.Script.Description.WorkerFunctionInvoker";
         let inner = &self.inner;
         let mut state = inner.state.subscribe();
-        let limit = inner.options.initialization_timeout * (ERROR_THRESHOLD + 1);
+        let limit = inner.options.initialization_timeout.saturating_mul(ERROR_THRESHOLD + 1);
         tokio::select! {
             _ = state.wait_for(|state| *state == State::Initialized) => {}
             _ = self.stopped() => {}

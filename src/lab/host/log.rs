@@ -195,7 +195,7 @@ impl HostLog {
             return;
         }
         // The results category has no text of its own: to Application Insights it is the request row.
-        if !line.message.is_empty() || line.category.ends_with(".User") || line.exception.is_none() {
+        if line.exception.is_none() || !line.message.is_empty() {
             self.inner.tables.append(Table::Traces, &self.trace(&line));
         }
         if let Some(exception) = &line.exception {

@@ -15,12 +15,12 @@ mod process;
 mod reply;
 
 use std::{
-    net::TcpListener,
+    net::Ipv4Addr,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
-use tokio::sync::watch;
+use tokio::{net::TcpSocket, sync::watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub mod binding_data;
@@ -129,6 +129,19 @@ impl Host {
     }
 }
 
+/// A free port below those the system hands to outgoing connections: between two starts of the handler nobody holds the
+/// port, and on a busy machine a connection would take it.
 fn unused_port() -> std::io::Result<u16> {
-    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
+    let drawn = || 20_000 + (uuid::Uuid::new_v4().as_u128() % 12_000) as u16;
+    let mut tries = std::iter::repeat_with(drawn).take(50).map(bound_port);
+    tries.find_map(Result::ok).map_or_else(|| bound_port(0), Ok)
+}
+
+/// Binds without listening: a child that another thread is just starting may hold a copy of the socket a moment longer,
+/// and only a listening copy would keep the handler from the port.
+fn bound_port(port: u16) -> std::io::Result<u16> {
+    let socket = TcpSocket::new_v4()?;
+    socket.set_reuseaddr(true)?;
+    socket.bind((Ipv4Addr::LOCALHOST, port).into())?;
+    Ok(socket.local_addr()?.port())
 }
