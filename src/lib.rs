@@ -1,4 +1,6 @@
-//! Two Azure Functions incidents you can cause, watch, fix and prove.
+//! The library of both binaries; `handler` is the product, `lab` the bench around it.
+
+#![doc = include_str!("ARCHITECTURE.md")]
 
 pub mod app;
 pub mod arguments;

@@ -4,7 +4,7 @@ use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use incident_labs::lab::{
-    commands::{azurite, parse_setting, process, redrive, report, stage, start},
+    commands::{azurite, bench, parse_setting, process, redrive, report, stage, start},
     stage::Preset,
 };
 
@@ -90,6 +90,21 @@ Exit codes:  0 stopped by Ctrl-C; 3 node or npm is missing, or a port is taken; 
         #[arg(long, default_value = ".lab/azurite")]
         folder: PathBuf,
     },
+    /// Measure the handler beside a peer, in alternating rounds.
+    #[command(after_help = "\
+Example:     cargo lab bench blob --json
+Exit codes:  0 every goal is met; 1 some are missed; 3 it could not run; 64 usage")]
+    Bench {
+        /// Which benchmark.
+        #[arg(value_enum)]
+        what: Bench,
+        /// Use this handler instead of building one.
+        #[arg(long)]
+        handler: Option<PathBuf>,
+        /// Print one JSON object instead of a table.
+        #[arg(long)]
+        json: bool,
+    },
     /// Move blobs that failed five times from the poison queue back to the trigger.
     #[command(after_help = "\
 Example:     cargo lab redrive --folder .lab/start
@@ -115,6 +130,12 @@ struct App {
 enum Variant {
     Buffering,
     Streaming,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Bench {
+    /// 1 GiB streamed, beside `curl | openssl dgst`; start time, idle memory, latency of an empty blob.
+    Blob,
 }
 
 impl Variant {
@@ -159,6 +180,7 @@ async fn run(command: Command) -> anyhow::Result<u8> {
             stage::run(&out, handler, preset.filter(|_| local).map(Variant::preset))
         }
         Command::Azurite { folder } => azurite::run(&folder).await,
+        Command::Bench { what: Bench::Blob, handler, json } => bench::run_blob(handler, json).await,
         Command::Redrive { folder } => redrive::run(&folder).await,
     }
 }

@@ -1,6 +1,7 @@
 //! The bench around the handler: what runs without Azure.
 
 pub mod azurite;
+pub mod bench;
 pub mod blob_trigger;
 pub mod commands;
 pub mod folder;

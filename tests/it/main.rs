@@ -14,6 +14,7 @@ mod identity;
 mod lifecycle;
 mod memory;
 mod process;
+mod readme;
 mod restart;
 mod stage;
 mod stand_in;

@@ -1,6 +1,7 @@
 //! What each command of `lab` does. Errors here are for the person at the keyboard.
 
 pub mod azurite;
+pub mod bench;
 pub mod process;
 pub mod redrive;
 pub mod session;

@@ -44,7 +44,10 @@ pub fn make(out: &Path, handler: Option<PathBuf>) -> anyhow::Result<()> {
 }
 
 /// Builds the handler as it is deployed: optimised, without the lab.
-fn build() -> anyhow::Result<PathBuf> {
+///
+/// # Errors
+/// When cargo is not there, or fails.
+pub fn build() -> anyhow::Result<PathBuf> {
     let target = source().join("target");
     let status = Command::new(option_env!("CARGO").unwrap_or("cargo"))
         .args(["build", "--release", "--bin", "handler", "--no-default-features", "--target-dir"])

@@ -1,0 +1,44 @@
+//! `lab bench`: measures, prints, and says whether the goals are met.
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+
+use super::{EXIT_OK, EXIT_WRONG, stage};
+use crate::lab::bench::{BlobBench, BlobReport};
+
+/// Runs the blob benchmark and prints its table, or one JSON object.
+///
+/// # Errors
+/// When it cannot run.
+pub async fn run_blob(handler: Option<PathBuf>, json: bool) -> anyhow::Result<u8> {
+    let handler = match handler {
+        Some(handler) => handler,
+        None => stage::build()?,
+    };
+    let folder = tempfile::Builder::new().prefix("lab-bench-").tempdir().context("make a run folder")?;
+    let report = BlobBench::load()?.run(&handler, folder.path(), |step| eprintln!("{step}")).await?;
+    if json {
+        println!("{}", serde_json::to_string(&report)?);
+    } else {
+        print(&report);
+    }
+    let missed = report.results.iter().any(|it| it.met == Some(false));
+    Ok(if missed { EXIT_WRONG } else { EXIT_OK })
+}
+
+fn print(report: &BlobReport) {
+    for (name, value) in &report.environment {
+        println!("{name:>16}  {value}");
+    }
+    println!();
+    for result in &report.results {
+        let verdict = match result.met {
+            None => "",
+            Some(true) => "met",
+            Some(false) => "MISSED",
+        };
+        let line = format!("{:<40} {:>9.2}  {:<8} {verdict}", result.name, result.value, result.goal);
+        println!("{}", line.trim_end());
+    }
+}
