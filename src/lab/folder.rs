@@ -21,6 +21,8 @@ use tokio::time::{Instant, sleep};
 pub const MARK: &str = "INCIDENT_LAB_FOLDER";
 /// How long leftovers may take to end after SIGTERM. Azurite keeps its index in memory and writes it out on SIGTERM.
 const GRACE: Duration = Duration::from_secs(5);
+/// How long a lock may be held by somebody who is about to let it go.
+const LOCK_PATIENCE: Duration = Duration::from_millis(500);
 
 /// Why a folder could not be used.
 #[derive(Debug, thiserror::Error)]
@@ -76,10 +78,15 @@ impl Folder {
         let fail = |source| FolderError::Io { path: path.to_owned(), source };
         let path = path.canonicalize().map_err(fail)?;
         let lock = File::create(path.join(".lock")).map_err(fail)?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(FolderError::InUse { path }),
-            Err(TryLockError::Error(source)) => return Err(fail(source)),
+        let asked = Instant::now();
+        loop {
+            match lock.try_lock() {
+                Ok(()) => break,
+                // A process that was just started still shares its parent's lock until its `exec` is over.
+                Err(TryLockError::WouldBlock) if asked.elapsed() < LOCK_PATIENCE => sleep(LOCK_PATIENCE / 50).await,
+                Err(TryLockError::WouldBlock) => return Err(FolderError::InUse { path }),
+                Err(TryLockError::Error(source)) => return Err(fail(source)),
+            }
         }
         let folder = Self { path, _lock: lock };
         folder.end_leftovers().await?;
@@ -148,6 +155,13 @@ impl Folder {
             sleep(Duration::from_millis(50)).await;
         }
         Ok(())
+    }
+}
+
+/// Kills everything started for a folder (an absolute path) at once.
+pub fn kill_processes_of(folder: &Path) {
+    for pid in processes_of(folder) {
+        let _ = Pid::from_raw(pid.cast_signed()).map(|pid| kill_process(pid, Signal::KILL));
     }
 }
 

@@ -49,7 +49,7 @@ impl Progress {
     pub fn tick(&mut self) {
         match &self.bar {
             Some(bar) => bar.tick(),
-            None if self.told.elapsed() >= LINE_INTERVAL => {
+            None if self.told.elapsed() >= LINE_INTERVAL && self.done < self.total => {
                 self.told = Instant::now();
                 eprintln!("{} {}/{}", self.step, self.done, self.total);
             }

@@ -9,6 +9,7 @@ use incident_labs::lab::{
         session::{Session, SessionOptions},
         stage,
     },
+    folder::Folder,
 };
 use serde_json::Value;
 
@@ -20,7 +21,7 @@ async fn session(scratch: &Scratch) -> Session {
     let script_root = scratch.path().join("stage");
     stage::make(&script_root, Some(HANDLER.into())).unwrap();
     let options = SessionOptions {
-        folder: scratch.path().join("run"),
+        folder: Folder::open(&scratch.path().join("run")).await.unwrap(),
         script_root,
         settings: vec![("BLOB_VARIANT".into(), "streaming".into())],
         pace: Some(Duration::from_millis(100)),

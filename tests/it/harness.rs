@@ -11,7 +11,7 @@ use incident_labs::{
     blob::StorageAccount,
     lab::{
         azurite::{Azurite, Ports},
-        folder::{Folder, processes_of},
+        folder::{Folder, kill_processes_of},
         storage::Storage,
     },
 };
@@ -148,8 +148,6 @@ impl Drop for LabProcess {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
-        for pid in processes_of(&self.folder) {
-            let _ = kill_process(Pid::from_raw(pid.cast_signed()).unwrap(), Signal::KILL);
-        }
+        kill_processes_of(&self.folder);
     }
 }

@@ -21,6 +21,7 @@ use crate::{
     host::{INPUT_CONTAINER, RESULTS_CONTAINER},
     lab::{
         blob_trigger::{BlobMessage, POISON_QUEUE},
+        folder::Folder,
         progress::Progress,
         storage::Uploaded,
     },
@@ -73,7 +74,8 @@ async fn run_in(
 ) -> anyhow::Result<u8> {
     let script_root = folder.join("stage");
     stage::make(&script_root, handler)?;
-    let options = SessionOptions { folder: folder.to_owned(), script_root, settings, pace: Some(PACE), echo: None };
+    let folder = Folder::open(folder).await?;
+    let options = SessionOptions { folder, script_root, settings, pace: Some(PACE), echo: None };
     let session = Session::start(options).await?;
     let outcome = tokio::select! {
         outcome = send_and_check(&session, files, json) => outcome,

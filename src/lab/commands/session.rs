@@ -23,7 +23,7 @@ use crate::{
 /// How to run a lab.
 pub struct SessionOptions {
     /// Its run folder.
-    pub folder: PathBuf,
+    pub folder: Folder,
     /// The staged app.
     pub script_root: PathBuf,
     /// App settings, later ones winning.
@@ -69,7 +69,7 @@ impl Session {
         if let Some(pace) = options.pace {
             (trigger.listing_interval, trigger.poll_max) = (pace, pace);
         }
-        let folder = Folder::open(&options.folder).await?;
+        let folder = options.folder;
         let azurite = Azurite::start(&folder, Ports::Free).await?;
         let storage = Storage::open(azurite.account())?;
         let inputs: Vec<String> = functions.iter().map(|it| it.path.container.clone()).collect();

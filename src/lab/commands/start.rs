@@ -11,7 +11,10 @@ use super::{
     session::{Session, SessionOptions},
     stage,
 };
-use crate::lab::host::{Echo, Level, LogLine};
+use crate::lab::{
+    folder::{Folder, kill_processes_of},
+    host::{Echo, Level, LogLine},
+};
 
 /// What `lab start` was asked for.
 #[derive(Debug)]
@@ -33,16 +36,19 @@ pub struct StartOptions {
 /// # Errors
 /// When it cannot be started, or the host gives up.
 pub async fn run(options: StartOptions) -> anyhow::Result<u8> {
+    // Locked before anything in it is touched: another lab may be serving the app staged there.
+    let folder = Folder::open(&options.folder).await?;
+    let path = folder.path().to_owned();
     let script_root = match options.stage {
         Some(stage) => stage,
         None => {
-            let out = options.folder.join("stage");
+            let out = path.join("stage");
             stage::make(&out, options.handler)?;
             out
         }
     };
     let mut session = Session::start(SessionOptions {
-        folder: options.folder,
+        folder,
         script_root,
         settings: options.settings,
         pace: options.pace,
@@ -58,8 +64,7 @@ pub async fn run(options: StartOptions) -> anyhow::Result<u8> {
     eprintln!("stopping; Ctrl-C again to stop at once");
     tokio::select! {
         () = session.stop(Duration::from_secs(10)) => {}
-        // What is left running carries the folder's mark and is ended by the next start.
-        result = interrupted() => result?,
+        result = interrupted() => { result?; kill_processes_of(&path); }
     }
     match gave_up {
         Some(reason) => anyhow::bail!(reason),
@@ -78,7 +83,8 @@ fn introduce(session: &Session) {
     println!("  folder   {}", session.folder.path().display());
     println!("  upload   to container {input}; results appear in container results, for example");
     println!("           az storage blob upload --blob-endpoint {} --auth-mode key \\", account.blob_endpoint);
-    println!("             --account-name {} --container-name {input} --file FILE --name FILE", account.name);
+    println!("             --account-name {} --account-key KEY (Azurite's published one) \\", account.name);
+    println!("             --container-name {input} --file FILE --name FILE");
     println!("  stop     Ctrl-C");
 }
 
