@@ -117,8 +117,16 @@ impl BufferPool {
 
     /// An empty buffer, as soon as one is free; those who ask first are served first.
     pub async fn take(self: &Arc<Self>) -> Buffer {
-        // The semaphore is never closed, and there is a buffer for each of its permits.
-        let permit = Arc::clone(&self.permits).acquire_owned().await.ok();
+        // The semaphore is never closed, so this is always a permit.
+        self.lend(Arc::clone(&self.permits).acquire_owned().await.ok())
+    }
+
+    /// An empty buffer if one is free and nobody waits for it.
+    pub fn try_take(self: &Arc<Self>) -> Option<Buffer> {
+        Some(self.lend(Some(Arc::clone(&self.permits).try_acquire_owned().ok()?)))
+    }
+
+    fn lend(self: &Arc<Self>, permit: Option<OwnedSemaphorePermit>) -> Buffer {
         let bytes = self.free.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let bytes = bytes.unwrap_or_else(|| Vec::with_capacity(self.block_bytes));
         Buffer { bytes, pool: Arc::clone(self), _permit: permit }

@@ -1,23 +1,21 @@
 //! One blob from its name to its result record, in the buffering or the streaming way.
 
-use std::sync::Arc;
+use std::{collections::VecDeque, ops::Range, sync::Arc};
 
-use futures::{StreamExt, TryStreamExt, stream};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tokio::{
     sync::Semaphore,
     time::{Instant, timeout_at},
 };
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use super::{
-    memory::{BufferPool, MemoryError, Reservations},
+    memory::{Buffer, BufferPool, MemoryError, Reservations},
     reader::{BlobName, BlobReader, ReadError, Version},
 };
 use crate::{host::RESULTS_CONTAINER, settings::BlobSettings, settings::Variant};
 
-/// Ranges of one blob under way at once when streaming; more gain nothing and take buffers from other blobs.
-const RANGES_AHEAD: usize = 4;
 /// Bytes hashed between two chances for other tasks to run.
 const HASH_SLICE_BYTES: usize = 1 << 20;
 
@@ -77,6 +75,7 @@ pub struct Processor {
     whole_blobs: Semaphore,
     reservations: Reservations,
     blocks: Arc<BufferPool>,
+    fetches: TaskTracker,
     worker: WorkerId,
 }
 
@@ -93,6 +92,7 @@ impl Processor {
             whole_blobs: Semaphore::new(settings.batch_size),
             reservations,
             blocks: BufferPool::new(blocks, settings.block_bytes),
+            fetches: TaskTracker::new(),
             worker,
         }
     }
@@ -158,27 +158,44 @@ impl Processor {
         Ok(hash)
     }
 
-    /// Blocks are fetched a few at a time, each into a buffer of the pool, and hashed in order as they come.
+    /// Blocks are fetched several at a time, each into a buffer of the pool and by a task of its own, and hashed in order
+    /// while others are still coming.
     ///
-    /// Every fetch takes its buffer before its successor does, so the block that is to be hashed next always has one and
+    /// A blob waits for a buffer only when it has none: what it fetches ahead, it fetches with buffers nobody waits for. So
     /// no set of blobs can wait for each other.
     async fn stream(&self, reader: &BlobReader, blob: &BlobName, version: &Version) -> Result<Sha256, ProcessError> {
-        let block = self.blocks.block_bytes() as u64;
-        let fetches = (0..version.size_bytes).step_by(self.blocks.block_bytes()).map(|start| async move {
-            let mut buffer = in_time(reader, "wait for a buffer", self.blocks.take()).await?;
-            let end = version.size_bytes.min(start + block);
-            reader.read(blob, version, start..end, |piece| buffer.bytes.extend_from_slice(piece)).await?;
-            Ok::<_, ReadError>(buffer)
-        });
-        let hash = stream::iter(fetches)
-            .buffered(RANGES_AHEAD)
-            .try_fold(Sha256::new(), |mut hash, buffer| async move {
-                hash.update(&buffer.bytes);
-                Ok(hash)
-            })
-            .await?;
-        Ok(hash)
+        let mut hash = Sha256::new();
+        let mut starts = (0..version.size_bytes).step_by(self.blocks.block_bytes()).peekable();
+        let mut ahead = VecDeque::new();
+        loop {
+            while starts.peek().is_some() {
+                let buffer = match self.blocks.try_take() {
+                    Some(buffer) => buffer,
+                    None if ahead.is_empty() => in_time(reader, "wait for a buffer", self.blocks.take()).await?,
+                    None => break,
+                };
+                if let Some(start) = starts.next() {
+                    let range = start..version.size_bytes.min(start + self.blocks.block_bytes() as u64);
+                    let fetch = fetch(reader.clone(), blob.clone(), version.clone(), range, buffer);
+                    ahead.push_back(AbortOnDropHandle::new(self.fetches.spawn(fetch)));
+                }
+            }
+            let Some(next) = ahead.pop_front() else { return Ok(hash) };
+            let buffer = next.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
+            hash.update(&buffer.bytes);
+        }
     }
+}
+
+async fn fetch(
+    reader: BlobReader,
+    blob: BlobName,
+    version: Version,
+    range: Range<u64>,
+    mut buffer: Buffer,
+) -> Result<Buffer, ReadError> {
+    reader.read(&blob, &version, range, |piece| buffer.bytes.extend_from_slice(piece)).await?;
+    Ok(buffer)
 }
 
 async fn in_time<T>(reader: &BlobReader, what: &str, wait: impl Future<Output = T>) -> Result<T, ReadError> {
