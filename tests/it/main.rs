@@ -13,6 +13,7 @@ mod harness;
 mod identity;
 mod lifecycle;
 mod memory;
+mod oom;
 mod process;
 mod readme;
 mod restart;

@@ -6,8 +6,8 @@ use std::{fs::File, path::PathBuf};
 use futures::future::join_all;
 
 use crate::{
-    handler::{Handler, record},
-    harness::StorageFixture,
+    handler::{Handler, SOON, record},
+    harness::{Scratch, StorageFixture, eventually},
 };
 
 const MIB: u64 = 1 << 20;
@@ -15,9 +15,15 @@ const MIB: u64 = 1 << 20;
 const ZEROS_1_GIB: &str = "49bc20df15e412a64472421e13fe86ff1c5165e18b2afccf160d4dc19fe68a14";
 const ZEROS_256_MIB: &str = "a6d72ac7690f53be6ae46ba88506bd97302a093f7108472bd9efc3cefda06484";
 
-async fn zeros(fixture: &StorageFixture, name: &str, mebibytes: u64) {
-    let path: PathBuf = fixture.scratch.path().join("zeros");
+/// A file of so many zeros.
+pub(crate) fn zeros_file(scratch: &Scratch, mebibytes: u64) -> PathBuf {
+    let path = scratch.path().join("zeros");
     File::create(&path).unwrap().set_len(mebibytes * MIB).unwrap();
+    path
+}
+
+async fn zeros(fixture: &StorageFixture, name: &str, mebibytes: u64) {
+    let path = zeros_file(&fixture.scratch, mebibytes);
     fixture.storage.ensure_container("input").await.unwrap();
     fixture.storage.upload("input", name, &path).await.unwrap();
 }
@@ -31,10 +37,7 @@ async fn peak_mebibytes(fixture: &StorageFixture, variant: &str, name: &str, tim
     assert_eq!(record(fixture, name).await.unwrap()["sha256"], sha256);
     // The row of the second in which it ended comes at that second's end.
     let rows = handler.rows("performanceCounters").len();
-    crate::harness::eventually(crate::handler::SOON, || async {
-        (handler.rows("performanceCounters").len() > rows).then_some(())
-    })
-    .await;
+    eventually(SOON, async || (handler.rows("performanceCounters").len() > rows).then_some(())).await;
     handler.peak_private_bytes() / MIB
 }
 

@@ -1,0 +1,113 @@
+//! The incident end to end: more whole blobs at once than the worker may hold, a real kernel kill, and nothing lost.
+
+use std::time::Duration;
+
+use futures::future::join_all;
+use incident_labs::lab::{
+    blob_trigger::{BlobMessage, POISON_QUEUE, trigger_queue},
+    commands::{
+        session::{Session, SessionOptions},
+        stage,
+    },
+    folder::Folder,
+};
+
+use crate::{
+    handler::rows,
+    harness::{HANDLER, Scratch, eventually},
+    memory::zeros_file,
+};
+
+const BLOBS: usize = 7;
+const MIB: u64 = 1 << 20;
+const LIMIT_MIB: u64 = 896;
+/// All tries of all blobs, restarts included.
+const ALL_TRIES: Duration = Duration::from_secs(180);
+
+async fn session(scratch: &Scratch) -> Session {
+    let script_root = scratch.path().join("stage");
+    stage::make(&script_root, Some(HANDLER.into())).unwrap();
+    let settings =
+        [("MAX_CONCURRENT_INVOCATIONS", "48"), ("BLOB_BATCH_SIZE", "32"), ("WORKER_MEMORY_LIMIT_MIB", "896")];
+    let options = SessionOptions {
+        folder: Folder::open(&scratch.path().join("run")).await.unwrap(),
+        script_root,
+        settings: settings.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
+        pace: Some(Duration::from_millis(100)),
+        echo: None,
+    };
+    Session::start(options).await.unwrap()
+}
+
+/// Seven blobs of 256 MiB, all queued before the first is taken.
+async fn release_together(session: &Session, scratch: &Scratch) {
+    session.trigger.pause();
+    session.storage.ensure_container("staging").await.unwrap();
+    session.storage.upload("staging", "blob", &zeros_file(scratch, 256)).await.unwrap();
+    let source = session.storage.blob("staging", "blob").url().to_string();
+    let copies = (0..BLOBS).map(|n| {
+        let target = session.storage.blob("input", &format!("blob-{n}"));
+        let source = source.clone();
+        async move { target.start_copy_from_url(source, None).await.map(drop).unwrap() }
+    });
+    join_all(copies).await;
+    let queue = session.storage.queue(&trigger_queue()).await.unwrap();
+    eventually(ALL_TRIES, async || (queue.peek().await.unwrap().len() == BLOBS).then_some(())).await;
+    session.trigger.resume();
+}
+
+async fn is_recorded(session: &Session, n: usize) -> bool {
+    session.storage.read("results", &format!("blob-{n}.json")).await.unwrap().is_some()
+}
+
+#[tokio::test]
+async fn seven_whole_blobs_at_once_are_killed_for_by_the_kernel_and_none_is_lost() {
+    let scratch = Scratch::new();
+    let session = session(&scratch).await;
+    eventually(ALL_TRIES, async || session.host.pid()).await;
+    let front = session.host.pid();
+    release_together(&session, &scratch).await;
+
+    let poison = session.storage.queue(POISON_QUEUE).await.unwrap();
+    let (recorded, poisoned) = eventually(ALL_TRIES, async || {
+        let recorded = join_all((0..BLOBS).map(|n| is_recorded(&session, n))).await;
+        let poisoned: Vec<_> =
+            poison.peek().await.unwrap().iter().map(|it| BlobMessage::decode(it).unwrap().blob_name).collect();
+        let has_ended = |n: usize| recorded[n] || poisoned.contains(&format!("blob-{n}"));
+        (0..BLOBS).all(has_ended).then(|| (recorded.iter().filter(|it| **it).count(), poisoned.len()))
+    })
+    .await;
+    assert_eq!(session.host.pid(), front, "the front is the same process");
+
+    let traces = rows(&session.folder.tables().join("traces.jsonl"));
+    let lines = |text: &str, severity: u64| {
+        traces.iter().filter(|row| row["message"] == text && row["severityLevel"] == severity).count()
+    };
+    let exits = lines("Worker process exited with code 137", 3);
+    let memory_errors = lines("MemoryError: cannot allocate bytes object", 3);
+    let kernel_kills = traces
+        .iter()
+        .filter_map(|row| row["message"].as_str())
+        .filter(|it| it.contains("the kernel killed the worker at its memory limit of 896 MiB"))
+        .count();
+    assert!(exits >= 1 && memory_errors >= 1, "{exits} exits, {memory_errors} MemoryErrors");
+    assert_eq!(kernel_kills, exits, "each exit was the kernel's doing");
+    assert_eq!(lines("warn: Restarting worker process after unexpected exit", 2), exits);
+    assert!(lines("Worker process started", 1) >= 2);
+
+    let requests = rows(&session.folder.tables().join("requests.jsonl"));
+    let succeeded = requests.iter().filter(|row| row["success"] == "True").count();
+    assert_eq!(succeeded, recorded);
+    assert!(requests.iter().any(|row| row["success"] == "False"));
+    let peak = rows(&session.folder.tables().join("performanceCounters.jsonl"))
+        .iter()
+        .map(|row| row["value"].as_u64().unwrap() / MIB)
+        .max();
+    assert!(peak >= Some(LIMIT_MIB * 71 / 100), "{peak:?} MiB");
+    println!(
+        "{exits} kernel kills, {memory_errors} MemoryErrors, peak {peak:?} MiB of {LIMIT_MIB}; \
+         {recorded} recorded, {poisoned} poisoned, {} tries",
+        requests.len()
+    );
+    session.stop(Duration::from_secs(5)).await;
+}
