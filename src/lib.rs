@@ -14,4 +14,5 @@ pub mod host;
 pub mod lab;
 pub mod settings;
 pub mod telemetry;
+pub mod tls;
 pub mod worker;

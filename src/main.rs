@@ -6,7 +6,7 @@ use incident_labs::{
     arguments::{Arguments, Role},
     console, front,
     settings::{Settings, process_environment},
-    telemetry, worker,
+    telemetry, tls, worker,
 };
 
 /// sysexits' EX_USAGE, for bad settings and arguments.
@@ -25,8 +25,7 @@ fn main() -> ExitCode {
         Ok(settings) => settings,
         Err(error) => return fail(EXIT_USAGE, &error.to_string()),
     };
-    // Chosen once for both roles: rustls has no provider of its own here.
-    let _ = rustls::crypto::ring::default_provider().install_default();
+    tls::choose_provider();
     let result = match arguments.role {
         Role::Worker => {
             telemetry::start_worker();

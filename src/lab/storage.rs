@@ -1,6 +1,6 @@
 //! The lab's own view of the storage account: blobs and queues, by name.
 
-use std::{collections::HashMap, fmt, path::Path, sync::Once, time::Duration};
+use std::{collections::HashMap, fmt, path::Path, time::Duration};
 
 use azure_core::{
     http::{ClientOptions, ExponentialRetryOptions, RequestContent, RetryOptions, StatusCode},
@@ -21,7 +21,7 @@ use futures::TryStreamExt;
 use sha2::{Digest, Sha256};
 use tokio::{fs::File, io::AsyncReadExt};
 
-use crate::blob::StorageAccount;
+use crate::{blob::StorageAccount, tls};
 
 /// Size of the blocks an upload is cut into. Above 4 MiB, where Azurite reads what it sends twice.
 const BLOCK_BYTES: usize = 8 << 20;
@@ -87,22 +87,13 @@ pub struct Uploaded {
     pub sha256: String,
 }
 
-/// Sets up TLS, which the storage clients need even for plain http. Idempotent.
-pub fn install_tls_provider() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        // An error means that somebody else did it already.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-    });
-}
-
 impl Storage {
     /// Clients for an account. Tries are repeated for a few seconds, as a loopback server that restarts needs it.
     ///
     /// # Errors
     /// When the SDK refuses an endpoint.
     pub fn open(account: &StorageAccount) -> Result<Self, StorageError> {
-        install_tls_provider();
+        tls::choose_provider();
         let fail = |source| StorageError::new(format!("open storage account {}", account.name), source);
         let credential = account.token_credential().map_err(fail)?;
         let blob_options = BlobServiceClientOptions { client_options: client_options(account), ..Default::default() };

@@ -180,7 +180,7 @@ mod tests {
 
     #[test]
     fn gauges_and_dependencies_become_rows() {
-        let folder = std::env::temp_dir().join(format!("tables-{}", uuid::Uuid::new_v4()));
+        let folder = std::env::temp_dir().join(format!("tables-{}", std::process::id()));
         let layer = TableLayer::open(&folder, "app", "one", "acct.blob").unwrap();
         tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
             tracing::info!(target: "gauge", name = r"\Process(??APP_WIN32_PROC??)\Private Bytes", value = 7_u64);

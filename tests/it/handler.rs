@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use incident_labs::{blob::StorageAccount, lab::storage::install_tls_provider};
+use incident_labs::{blob::StorageAccount, tls};
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncBufReadExt, AsyncRead, BufReader},
@@ -167,7 +167,7 @@ pub(crate) fn is_alive(pid: i32) -> bool {
 
 /// A plain HTTP client.
 pub(crate) fn http_client() -> reqwest::Client {
-    install_tls_provider();
+    tls::choose_provider();
     reqwest::Client::builder().no_proxy().build().unwrap()
 }
 

@@ -16,7 +16,6 @@ use std::{
     time::Duration,
 };
 
-use serde_json::Value;
 use tokio::{
     sync::{Notify, watch},
     time::timeout,
@@ -27,7 +26,7 @@ pub use function::{BlobFunction, BlobPath, FunctionError};
 pub use message::{BlobMessage, HOSTS_CONTAINER, POISON_QUEUE, trigger_queue};
 
 use crate::lab::{
-    host::{Host, HostLog, Level},
+    host::{Host, HostError, HostLog, Level, host_json},
     storage::Storage,
 };
 
@@ -48,13 +47,12 @@ pub struct TriggerSettings {
 }
 
 impl TriggerSettings {
-    /// What `host.json` of a staged app says about blobs, with the host's defaults.
+    /// What `host.json` of a staged app and the app settings say about blobs, with the host's defaults.
     ///
     /// # Errors
     /// When it cannot be read.
-    pub fn from_script_root(root: &Path) -> io::Result<Self> {
-        let text = std::fs::read(root.join("host.json"))?;
-        let host: Value = serde_json::from_slice(&text)?;
+    pub fn from_script_root(root: &Path, app_settings: &[(String, String)]) -> Result<Self, HostError> {
+        let host = host_json::read(root, app_settings)?;
         let blobs = &host["extensions"]["blobs"];
         let default_parallelism = 8 * std::thread::available_parallelism().map_or(1, Into::into) as u64;
         Ok(Self {

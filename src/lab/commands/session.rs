@@ -64,8 +64,7 @@ impl Session {
     /// What could not be started.
     pub async fn start(options: SessionOptions) -> anyhow::Result<Self> {
         let functions = BlobFunction::staged(&options.script_root)?;
-        let mut trigger =
-            TriggerSettings::from_script_root(&options.script_root).context("read the staged host.json")?;
+        let mut trigger = TriggerSettings::from_script_root(&options.script_root, &options.settings)?;
         if let Some(pace) = options.pace {
             (trigger.listing_interval, trigger.poll_max) = (pace, pace);
         }
@@ -77,9 +76,9 @@ impl Session {
             storage.ensure_container(container).await?;
         }
         let tables = Tables::open(&folder.tables()).context("open the tables")?;
-        let mut host_options = HostOptions::from_script_root(&options.script_root)?;
+        let settings = app_settings(&folder, &azurite, options.settings);
+        let host_options = HostOptions::from_script_root(&options.script_root, settings)?;
         let log = HostLog::new(tables, Identity::new(&host_options.app_name), options.echo);
-        host_options.app_settings = app_settings(&folder, &azurite, options.settings);
         let host = Host::start(host_options, log.clone()).await?;
         let parts = TriggerParts {
             functions,

@@ -12,10 +12,12 @@ use super::{
     dispatcher::HTTP_WORKER_SERVICE,
     exception::Exception,
     log::{self, Level, LogLine, Scope},
-    options::print_timespan,
     reply, version,
 };
-use crate::{clock, host::Envelope, host::header};
+use crate::{
+    clock,
+    host::{Envelope, header, timespan},
+};
 
 const EXCEPTION_HANDLER: &str = "Microsoft.Azure.WebJobs.Script.WebHost.WebScriptHostExceptionHandler";
 
@@ -151,7 +153,7 @@ impl Host {
     async fn timed_out(&self, ended: Ended<'_>) -> Outcome {
         let log = &self.inner.log;
         let Scope { id, function, .. } = ended.scope;
-        let limit = print_timespan(self.inner.options.function_timeout);
+        let limit = timespan::print(self.inner.options.function_timeout);
         let message = format!(
             "Timeout value of {limit} exceeded by function 'Functions.{function}' (Id: '{id}'). Initiating cancellation."
         );

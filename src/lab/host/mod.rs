@@ -8,6 +8,7 @@ mod channel;
 mod dispatcher;
 mod environment;
 mod exception;
+pub(super) mod host_json;
 mod invocation;
 mod log;
 mod options;

@@ -8,6 +8,9 @@ use std::{
 
 use serde::Deserialize;
 
+use super::host_json;
+use crate::host::timespan;
+
 /// Everything the host needs to know before it starts the handler.
 #[derive(Clone, Debug)]
 pub struct HostOptions {
@@ -78,26 +81,27 @@ struct Description {
 }
 
 impl HostOptions {
-    /// Reads `host.json` in a script root.
+    /// Reads `host.json` in a script root, as the app settings override it.
     ///
     /// # Errors
     /// When it cannot be read, or lacks what starts a custom handler.
-    pub fn from_script_root(root: &Path) -> Result<Self, HostError> {
-        let unreadable = |path: &Path, source| HostError::Unreadable { path: path.to_owned(), source };
-        let root = root.canonicalize().map_err(|source| unreadable(root, source))?;
-        let path = root.join("host.json");
-        let text = std::fs::read(&path).map_err(|source| unreadable(&path, source))?;
-        let invalid = |problem: String| HostError::Invalid { path: path.clone(), problem };
-        let host: HostJson = serde_json::from_slice(&text).map_err(|error| invalid(error.to_string()))?;
+    pub fn from_script_root(root: &Path, app_settings: Vec<(String, String)>) -> Result<Self, HostError> {
+        let unreadable = |source| HostError::Unreadable { path: root.to_owned(), source };
+        let root = root.canonicalize().map_err(unreadable)?;
+        let invalid = |problem| HostError::Invalid { path: root.join("host.json"), problem };
+        let host = host_json::read(&root, &app_settings)?;
+        let host: HostJson = serde_json::from_value(host).map_err(|error| invalid(error.to_string()))?;
         let description = host.custom_handler.description;
         let limit = |text: Option<String>, default| match text {
             None => Ok(default),
-            Some(text) => timespan(&text).ok_or_else(|| invalid(format!("{text:?} is not a time span (hh:mm:ss)"))),
+            Some(text) => {
+                timespan::parse(&text).ok_or_else(|| invalid(format!("{text:?} is not a time span (hh:mm:ss)")))
+            }
         };
         Ok(Self {
             executable: executable(&root, &description.default_executable_path),
             arguments: description.arguments,
-            app_settings: Vec::new(),
+            app_settings,
             function_timeout: limit(host.function_timeout, Duration::from_secs(30 * 60))?,
             timeout_grace: Duration::from_secs(2),
             initialization_timeout: limit(host.custom_handler.initialization_timeout, Duration::from_secs(30))?,
@@ -114,56 +118,21 @@ fn executable(root: &Path, path: &str) -> PathBuf {
     if inside.exists() { inside } else { PathBuf::from(path) }
 }
 
-/// Reads `hh:mm:ss[.fff]`; `-1` is no limit.
-fn timespan(text: &str) -> Option<Duration> {
-    if text == "-1" {
-        return Some(Duration::MAX);
-    }
-    let parts: Vec<&str> = text.split(':').collect();
-    let [hours, minutes, seconds] = parts.as_slice() else {
-        return None;
-    };
-    let (hours, minutes) = (hours.parse::<u32>().ok()?, minutes.parse::<u32>().ok()?);
-    let seconds = Duration::try_from_secs_f64(seconds.parse().ok()?).ok()?;
-    Some(Duration::from_secs(u64::from(hours) * 3600 + u64::from(minutes) * 60) + seconds)
-}
-
-/// `00:00:20`, or `00:00:00.5000000`: a .NET `TimeSpan` in its messages.
-pub(super) fn print_timespan(duration: Duration) -> String {
-    let seconds = duration.as_secs();
-    let whole = format!("{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60);
-    match duration.subsec_nanos() / 100 {
-        0 => whole,
-        ticks => format!("{whole}.{ticks:07}"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn time_spans_are_read_and_printed_as_dotnet_does() {
-        for (text, want) in [("00:10:00", 600_000), ("01:00:01.5", 3_601_500), ("00:00:00.300", 300)] {
-            assert_eq!(timespan(text), Some(Duration::from_millis(want)), "{text}");
-        }
-        assert_eq!(timespan("-1"), Some(Duration::MAX));
-        assert_eq!(timespan("10"), None);
-        assert_eq!(print_timespan(Duration::from_secs(1_800)), "00:30:00");
-        assert_eq!(print_timespan(Duration::from_millis(500)), "00:00:00.5000000");
-    }
-
-    #[test]
     fn host_json_says_how_to_start_the_handler() {
         let root = tempfile::tempdir().unwrap();
         std::fs::write(root.path().join("host.json"), include_str!("../../../host.json")).unwrap();
-        let absent = HostOptions::from_script_root(root.path()).unwrap();
+        let absent = HostOptions::from_script_root(root.path(), Vec::new()).unwrap();
         assert_eq!(absent.executable, Path::new("handler"));
         assert_eq!(absent.function_timeout, Duration::from_secs(600));
         assert_eq!(absent.initialization_timeout, Duration::from_secs(30));
 
         std::fs::write(root.path().join("handler"), "").unwrap();
-        let present = HostOptions::from_script_root(root.path()).unwrap();
+        let present = HostOptions::from_script_root(root.path(), Vec::new()).unwrap();
         assert_eq!(present.executable, root.path().canonicalize().unwrap().join("handler"));
     }
 }
