@@ -228,7 +228,8 @@ async fn environment(handler: &Path) -> anyhow::Result<Vec<(String, String)>> {
         let output = Command::new(program).arg(argument).output().await;
         let output = output.with_context(|| format!("run {program} {argument}"))?;
         let text = String::from_utf8_lossy(&output.stdout);
-        rows.push((name.to_owned(), text.lines().next().unwrap_or_default().to_owned()));
+        let line = text.lines().next().unwrap_or_default();
+        rows.push((name.to_owned(), line.split(" (").next().unwrap_or_default().to_owned()));
     }
     Ok(rows)
 }
