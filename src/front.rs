@@ -6,9 +6,9 @@ use anyhow::Context as _;
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
-    time::timeout,
+    time::sleep,
 };
-use tokio_util::task::TaskTracker;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     app,
@@ -39,7 +39,7 @@ async fn serve(settings: &Settings, package_variant: Option<Variant>) -> anyhow:
     let listener = TcpListener::bind(address)
         .await
         .with_context(|| format!("cannot listen on 127.0.0.1:{}: is another handler running there?", settings.port))?;
-    let mut terminate = signal(SignalKind::terminate())?;
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     telemetry::start_front(settings).context("cannot write to TELEMETRY_FOLDER")?;
     tracing::info!(
         "{} variant ({}): {} invocations at once, {} pieces in memory",
@@ -50,29 +50,20 @@ async fn serve(settings: &Settings, package_variant: Option<Variant>) -> anyhow:
     );
     let arguments = package_variant.map(|it| vec!["--variant".to_owned(), it.name().to_owned()]).unwrap_or_default();
     let worker = Worker::start(settings, arguments);
-    let invocations = TaskTracker::new();
-    let router = app::router(settings, worker.clone(), invocations.clone());
-    let stopping = async move {
+    let router = app::router(settings, worker.clone(), TaskTracker::new());
+    let stopping = CancellationToken::new();
+    let stopped = stopping.clone();
+    let server = axum::serve(listener, router).with_graceful_shutdown(async move {
         tokio::select! {
             _ = terminate.recv() => {}
-            _ = tokio::signal::ctrl_c() => {}
+            _ = interrupt.recv() => {}
         }
-    };
-    let stopped = std::sync::Arc::new(tokio::sync::Notify::new());
-    let signalled = std::sync::Arc::clone(&stopped);
-    let server = axum::serve(listener, router).with_graceful_shutdown(async move {
-        stopping.await;
-        signalled.notify_one();
+        tracing::info!("stopping: no new invocations, those under way may end");
+        stopping.cancel();
     });
-    let drained = async {
-        stopped.notified().await;
-        tracing::info!("draining {} invocations", invocations.len());
-        invocations.close();
-        let _ = timeout(DRAIN, invocations.wait()).await;
-    };
     tokio::select! {
-        result = server => result?,
-        () = drained => {}
+        ended = server => ended?,
+        () = async { stopped.cancelled().await; sleep(DRAIN).await } => {}
     }
     worker.stop().await;
     Ok(EXIT_RESTART_ME)

@@ -131,7 +131,7 @@ impl Supervisor {
         connection.send(ToWorker::Start { generation, memory_limit_bytes: Some(limit.bytes()) });
         self.tasks.spawn(write_messages(messages, to_worker, self.stop.clone()));
         match timeout(START_TIME, from_worker.next()).await {
-            Ok(Some(FromWorker::Ready)) => {}
+            Ok(Some(ready @ FromWorker::Ready)) => connection.receive(ready),
             Ok(_) => {
                 let status = child.wait().await?;
                 output.close();

@@ -6,7 +6,10 @@ use std::{
     time::Duration,
 };
 
-use incident_labs::{blob::StorageAccount, tls};
+use incident_labs::{
+    blob::{EMULATOR_KEY, StorageAccount},
+    tls,
+};
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncBufReadExt, AsyncRead, BufReader},
@@ -198,4 +201,25 @@ pub(crate) async fn give(fixture: &StorageFixture, name: &str, bytes: &[u8]) {
 pub(crate) async fn record(fixture: &StorageFixture, name: &str) -> Option<Value> {
     let bytes = fixture.storage.read("results", &format!("{name}.json")).await.unwrap()?;
     Some(serde_json::from_slice(&bytes).unwrap())
+}
+
+/// No file below `folder` may hold a key, a signature or a token.
+pub(crate) fn assert_no_secret(folder: &std::path::Path) {
+    let mut searched = 0;
+    for entry in walkdir::WalkDir::new(folder) {
+        let entry = entry.unwrap();
+        if entry.file_type().is_file() {
+            searched += 1;
+            assert_no_secret_in(&entry.path().display().to_string(), &std::fs::read(entry.path()).unwrap());
+        }
+    }
+    assert!(searched > 0, "there is nothing to search in {}", folder.display());
+}
+
+/// The same for one text.
+pub(crate) fn assert_no_secret_in(place: &str, bytes: &[u8]) {
+    for secret in [EMULATOR_KEY, "sig=", "SharedKey", "AccountKey", "eyJ"] {
+        let found = bytes.windows(secret.len()).any(|it| it == secret.as_bytes());
+        assert!(!found, "{secret} was found in {place}");
+    }
 }

@@ -13,7 +13,7 @@ use incident_labs::lab::{
 };
 
 use crate::{
-    handler::rows,
+    handler::{assert_no_secret, rows},
     harness::{HANDLER, Scratch, eventually},
     memory::zeros_file,
 };
@@ -109,5 +109,8 @@ async fn seven_whole_blobs_at_once_are_killed_for_by_the_kernel_and_none_is_lost
          {recorded} recorded, {poisoned} poisoned, {} tries",
         requests.len()
     );
+    let (tables, logs) = (session.folder.tables(), session.folder.logs());
     session.stop(Duration::from_secs(5)).await;
+    assert_no_secret(&tables);
+    assert_no_secret(&logs);
 }
