@@ -201,6 +201,10 @@ mod tests {
         let folder = Folder::open(dir.path()).await.unwrap();
         let mut ours = Command::new("sleep").arg("600").envs([folder.mark()]).spawn().unwrap();
         let mut other = Command::new("sleep").arg("600").spawn().unwrap();
+        // The kernel shows a new program's environment a moment after its start has been reported.
+        while !processes_of(folder.path()).contains(&ours.id()) {
+            sleep(Duration::from_millis(1)).await;
+        }
         drop(folder);
 
         Folder::open(dir.path()).await.unwrap();
