@@ -32,7 +32,7 @@ struct App {
 }
 
 /// Routes of the handler: `GET /` for the host's probe, `POST /<function>` for each function.
-pub fn router(settings: &Settings, worker: Worker, invocations: TaskTracker) -> Router {
+pub fn router(settings: &Settings, worker: Worker) -> Router {
     let blob_buffer_processor = Arc::new(BlobBufferProcessor {
         worker,
         variant: settings.blob.variant,
@@ -44,7 +44,7 @@ pub fn router(settings: &Settings, worker: Worker, invocations: TaskTracker) -> 
         .route("/", get(async || "handler is listening\n"))
         .route(&format!("/{BLOB_FUNCTION}"), post(blob))
         .fallback(unknown)
-        .with_state(App { blob_buffer_processor, invocations })
+        .with_state(App { blob_buffer_processor, invocations: TaskTracker::new() })
 }
 
 async fn blob(State(app): State<App>, headers: HeaderMap, body: Body) -> Response {

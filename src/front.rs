@@ -8,7 +8,7 @@ use tokio::{
     signal::unix::{SignalKind, signal},
     time::sleep,
 };
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     app,
@@ -50,7 +50,7 @@ async fn serve(settings: &Settings, package_variant: Option<Variant>) -> anyhow:
     );
     let arguments = package_variant.map(|it| vec!["--variant".to_owned(), it.name().to_owned()]).unwrap_or_default();
     let worker = Worker::start(settings, arguments);
-    let router = app::router(settings, worker.clone(), TaskTracker::new());
+    let router = app::router(settings, worker.clone());
     let stopping = CancellationToken::new();
     let stopped = stopping.clone();
     let server = axum::serve(listener, router).with_graceful_shutdown(async move {

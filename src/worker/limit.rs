@@ -122,7 +122,8 @@ fn number(path: &Path) -> Option<u64> {
 }
 
 fn own_cgroup_v2() -> Option<PathBuf> {
-    own_cgroup("0::", Path::new(CGROUP_ROOT))
+    let text = fs::read_to_string("/proc/self/cgroup").ok()?;
+    existing(Path::new(CGROUP_ROOT), text.lines().find_map(|line| line.strip_prefix("0::"))?)
 }
 
 fn own_cgroup_v1() -> Option<PathBuf> {
@@ -131,11 +132,6 @@ fn own_cgroup_v1() -> Option<PathBuf> {
         text.lines().find(|line| line.split(':').nth(1).is_some_and(|it| it.split(',').any(|it| it == "memory")))?;
     let path = line.splitn(3, ':').nth(2)?;
     existing(&Path::new(CGROUP_ROOT).join("memory"), path)
-}
-
-fn own_cgroup(prefix: &str, root: &Path) -> Option<PathBuf> {
-    let text = fs::read_to_string("/proc/self/cgroup").ok()?;
-    existing(root, text.lines().find_map(|line| line.strip_prefix(prefix))?)
 }
 
 fn existing(root: &Path, path: &str) -> Option<PathBuf> {

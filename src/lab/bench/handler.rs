@@ -62,9 +62,7 @@ impl Handler {
         let front = self.child.id().context("the handler has ended")?;
         let started = Instant::now();
         loop {
-            let children = std::fs::read_to_string(format!("/proc/{front}/task/{front}/children"))?;
-            let of_threads = threads_children(front).unwrap_or(children);
-            if let Some(worker) = of_threads.split_whitespace().next() {
+            if let Some(worker) = children(front)?.split_whitespace().next() {
                 // A moment for it to be idle: it has just been started.
                 sleep(Duration::from_millis(500)).await;
                 return Ok((resident(&front.to_string())?, resident(worker)?));
@@ -78,10 +76,10 @@ impl Handler {
 }
 
 /// Children of all threads: the kernel lists a child with the thread that made it.
-fn threads_children(pid: u32) -> Option<String> {
-    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).ok()?;
+fn children(pid: u32) -> std::io::Result<String> {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task"))?;
     let lists = tasks.flatten().filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok());
-    Some(lists.collect::<Vec<_>>().join(" "))
+    Ok(lists.collect::<Vec<_>>().join(" "))
 }
 
 fn resident(pid: &str) -> anyhow::Result<u64> {
