@@ -5,6 +5,7 @@
 pub mod app;
 pub mod arguments;
 pub mod blob;
+mod cgroup;
 pub mod clock;
 pub mod console;
 pub mod front;

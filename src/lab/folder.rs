@@ -19,6 +19,8 @@ use tokio::time::{Instant, sleep};
 
 /// Environment variable that names the folder whose lab started a process.
 pub const MARK: &str = "INCIDENT_LAB_FOLDER";
+const FOLDERS: [&str; 3] = ["azurite", "tables", "logs"];
+const JOURNAL: &str = "processed.jsonl";
 /// How long leftovers may take to end after SIGTERM. Azurite keeps its index in memory and writes it out on SIGTERM.
 const GRACE: Duration = Duration::from_secs(5);
 /// How long a lock may be held by somebody who is about to let it go.
@@ -53,6 +55,7 @@ pub enum FolderError {
 #[derive(Debug)]
 pub struct Folder {
     path: PathBuf,
+    tables: PathBuf,
     /// Held for its lock.
     _lock: File,
 }
@@ -71,10 +74,7 @@ impl Folder {
     /// # Errors
     /// When another lab uses the folder, or it cannot be written.
     pub async fn open(path: &Path) -> Result<Self, FolderError> {
-        for sub in ["azurite", "tables", "logs"] {
-            let path = path.join(sub);
-            fs::create_dir_all(&path).map_err(|source| FolderError::Io { path, source })?;
-        }
+        make_folders(path)?;
         let fail = |source| FolderError::Io { path: path.to_owned(), source };
         let path = path.canonicalize().map_err(fail)?;
         let lock = File::create(path.join(".lock")).map_err(fail)?;
@@ -88,7 +88,7 @@ impl Folder {
                 Err(TryLockError::Error(source)) => return Err(fail(source)),
             }
         }
-        let folder = Self { path, _lock: lock };
+        let folder = Self { tables: path.join("tables"), path, _lock: lock };
         folder.end_leftovers().await?;
         Ok(folder)
     }
@@ -103,9 +103,38 @@ impl Folder {
         self.path.join("azurite")
     }
 
+    /// The same folder with its tables elsewhere: evidence outlives the storage it is about.
+    #[must_use]
+    pub fn with_tables(self, tables: PathBuf) -> Self {
+        Self { tables, ..self }
+    }
+
     /// The JSONL tables.
     pub fn tables(&self) -> PathBuf {
-        self.path.join("tables")
+        self.tables.clone()
+    }
+
+    /// Forgets what earlier runs stored and logged; ports and a staged app are kept.
+    ///
+    /// # Errors
+    /// When something cannot be removed.
+    pub fn clear(&self) -> Result<(), FolderError> {
+        for name in FOLDERS.into_iter().chain([JOURNAL]) {
+            let path = self.path.join(name);
+            let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+            match removed {
+                Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                    return Err(FolderError::Io { path, source });
+                }
+                _ => {}
+            }
+        }
+        make_folders(&self.path)
+    }
+
+    /// What remembers which blobs were processed.
+    pub fn journal(&self) -> PathBuf {
+        self.path.join(JOURNAL)
     }
 
     /// Output of the processes the lab starts.
@@ -156,6 +185,13 @@ impl Folder {
         }
         Ok(())
     }
+}
+
+fn make_folders(path: &Path) -> Result<(), FolderError> {
+    FOLDERS.into_iter().try_for_each(|sub| {
+        let path = path.join(sub);
+        fs::create_dir_all(&path).map_err(|source| FolderError::Io { path, source })
+    })
 }
 
 /// Kills everything started for a folder (an absolute path) at once.
@@ -216,11 +252,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn ports_are_kept() {
+    async fn ports_are_kept_and_nothing_else() {
         let dir = tempfile::tempdir().unwrap();
         let folder = Folder::open(dir.path()).await.unwrap();
         assert_eq!(folder.ports(), None);
         folder.keep_ports([1, 2, 3]).unwrap();
+        fs::write(folder.azurite().join("data"), "x").unwrap();
+        folder.clear().unwrap();
         assert_eq!(folder.ports(), Some([1, 2, 3]));
+        assert_eq!(fs::read_dir(folder.azurite()).unwrap().count(), 0);
     }
 }

@@ -9,10 +9,7 @@ use std::{
 use tokio::process::Command;
 
 use super::memory::machine_bytes;
-
-const CGROUP_ROOT: &str = "/sys/fs/cgroup";
-/// Directory of the worker's cgroup, followed by the front's pid.
-const CGROUP_PREFIX: &str = "handler-worker-";
+use crate::cgroup;
 
 /// A memory limit and its enforcement. The cgroup, where there is one, is removed on drop.
 #[derive(Debug)]
@@ -36,8 +33,8 @@ impl MemoryLimit {
     /// Takes `setting`, or what the machine allows, and prepares the best enforcement there is.
     pub(super) async fn establish(setting: Option<u64>) -> Self {
         let bytes = setting.unwrap_or_else(available_bytes);
-        let cgroup = || v2_cgroup(bytes).map(Mechanism::CgroupV2).or_else(|| v1_cgroup(bytes).map(Mechanism::CgroupV1));
-        let mechanism = match cgroup() {
+        let group = || v2_cgroup(bytes).map(Mechanism::CgroupV2).or_else(|| v1_cgroup(bytes).map(Mechanism::CgroupV1));
+        let mechanism = match group() {
             Some(mechanism) => mechanism,
             None if systemd_scope_works().await => Mechanism::SystemdScope,
             None => Mechanism::FrontWatch,
@@ -112,8 +109,8 @@ impl Drop for MemoryLimit {
 
 /// The smallest of cgroup v2, cgroup v1 and the machine's memory.
 fn available_bytes() -> u64 {
-    let v2 = own_cgroup_v2().and_then(|path| number(&path.join("memory.max")));
-    let v1 = own_cgroup_v1().and_then(|path| number(&path.join("memory.limit_in_bytes")));
+    let v2 = cgroup::own_v2().and_then(|path| number(&path.join("memory.max")));
+    let v1 = cgroup::own_v1().and_then(|path| number(&path.join("memory.limit_in_bytes")));
     [v2, v1, machine_bytes()].into_iter().flatten().min().unwrap_or(u64::MAX >> 1)
 }
 
@@ -121,29 +118,12 @@ fn number(path: &Path) -> Option<u64> {
     fs::read_to_string(path).ok()?.trim().parse().ok()
 }
 
-fn own_cgroup_v2() -> Option<PathBuf> {
-    let text = fs::read_to_string("/proc/self/cgroup").ok()?;
-    existing(Path::new(CGROUP_ROOT), text.lines().find_map(|line| line.strip_prefix("0::"))?)
-}
-
-fn own_cgroup_v1() -> Option<PathBuf> {
-    let text = fs::read_to_string("/proc/self/cgroup").ok()?;
-    let line =
-        text.lines().find(|line| line.split(':').nth(1).is_some_and(|it| it.split(',').any(|it| it == "memory")))?;
-    let path = line.splitn(3, ':').nth(2)?;
-    existing(&Path::new(CGROUP_ROOT).join("memory"), path)
-}
-
-fn existing(root: &Path, path: &str) -> Option<PathBuf> {
-    Some(root.join(path.trim_start_matches('/'))).filter(|it| it.join("cgroup.procs").exists())
-}
-
 /// A child of our own cgroup, or a sibling of it: a cgroup that holds processes cannot hand its memory controller down,
 /// but its parent (a systemd slice, say) usually does already.
 fn v2_cgroup(bytes: u64) -> Option<PathBuf> {
-    let own = own_cgroup_v2()?;
+    let own = cgroup::own_v2()?;
     [Some(own.as_path()), own.parent()].into_iter().flatten().find_map(|parent| {
-        make_cgroup(parent, |path| {
+        cgroup::make(parent, |path| {
             if !path.join("memory.max").exists() {
                 fs::write(parent.join("cgroup.subtree_control"), "+memory")?;
             }
@@ -157,34 +137,12 @@ fn v2_cgroup(bytes: u64) -> Option<PathBuf> {
 }
 
 fn v1_cgroup(bytes: u64) -> Option<PathBuf> {
-    make_cgroup(&own_cgroup_v1()?, |path| {
+    cgroup::make(&cgroup::own_v1()?, |path| {
         fs::write(path.join("memory.limit_in_bytes"), bytes.to_string())?;
         // Missing where the kernel does not account swap.
         let _ = fs::write(path.join("memory.memsw.limit_in_bytes"), bytes.to_string());
         Ok(())
     })
-}
-
-fn make_cgroup(parent: &Path, configure: impl Fn(&Path) -> io::Result<()>) -> Option<PathBuf> {
-    remove_leftovers(parent);
-    let path = parent.join(format!("{CGROUP_PREFIX}{}", std::process::id()));
-    fs::create_dir(&path).ok()?;
-    if configure(&path).is_err() {
-        let _ = fs::remove_dir(&path);
-        return None;
-    }
-    Some(path)
-}
-
-/// Removes the cgroups of fronts that were killed and could not do it themselves.
-fn remove_leftovers(parent: &Path) {
-    for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
-        let name = entry.file_name();
-        let pid = name.to_str().and_then(|it| it.strip_prefix(CGROUP_PREFIX)).and_then(|it| it.parse::<u32>().ok());
-        if pid.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists()) {
-            let _ = fs::remove_dir(entry.path());
-        }
-    }
 }
 
 fn scope_arguments(bytes: u64) -> Vec<String> {

@@ -7,8 +7,10 @@ use std::{
 };
 
 use anyhow::Context;
+use tokio::time::{Instant, sleep};
 
 use crate::{
+    cgroup,
     host::RESULTS_CONTAINER,
     lab::{
         azurite::{Azurite, Ports},
@@ -19,6 +21,9 @@ use crate::{
         tables::Tables,
     },
 };
+
+/// How long a worker may take to follow its front.
+const TIDY_TIME: Duration = Duration::from_secs(2);
 
 /// How to run a lab.
 pub struct SessionOptions {
@@ -80,13 +85,8 @@ impl Session {
         let host_options = HostOptions::from_script_root(&options.script_root, settings)?;
         let log = HostLog::new(tables, Identity::new(&host_options.app_name), options.echo);
         let host = Host::start(host_options, log.clone()).await?;
-        let parts = TriggerParts {
-            functions,
-            storage: storage.clone(),
-            host: host.clone(),
-            log,
-            journal: folder.path().join("processed.jsonl"),
-        };
+        let parts =
+            TriggerParts { functions, storage: storage.clone(), host: host.clone(), log, journal: folder.journal() };
         let trigger = BlobTrigger::start(parts, trigger).context("open the journal of processed blobs")?;
         Ok(Self { folder, azurite, storage, host, trigger, inputs })
     }
@@ -100,6 +100,11 @@ impl Session {
         }
         self.host.shutdown().await;
         self.azurite.stop().await;
+        // The host kills its handler, which then cannot tidy up; its worker ends a moment later.
+        let stopped = Instant::now();
+        while cgroup::remove_leftovers() > 0 && stopped.elapsed() < TIDY_TIME {
+            sleep(TIDY_TIME / 20).await;
+        }
     }
 }
 
