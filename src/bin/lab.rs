@@ -4,7 +4,9 @@ use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use incident_labs::lab::{
-    commands::{azurite, bench, parse_setting, process, redrive, report, stage, start},
+    commands::{azurite, bench, load, parse_setting, process, redrive, report, run_oom, stage, start},
+    load::{Gate, Scale},
+    oom::Remedy,
     stage::Preset,
 };
 
@@ -14,6 +16,7 @@ use incident_labs::lab::{
     version,
     after_help = "\
 Start here:  cargo lab process Cargo.toml
+Then:        cargo lab run oom
 Exit codes:  0 all right; 1 it ran and something came out wrong; 3 it could not run; 64 the command line is wrong"
 )]
 struct Cli {
@@ -43,6 +46,12 @@ Exit codes:  0 every result is right; 1 some are wrong or failed five times; 3 i
         #[command(flatten)]
         app: App,
     },
+    /// Cause an incident, apply its remedy, and say whether the evidence supports the hypothesis.
+    #[command(subcommand)]
+    Run(Run),
+    /// Drive a storage account with an incident's load.
+    #[command(subcommand)]
+    Load(Load),
     /// Run storage, host and blob trigger until Ctrl-C; the folder goes on where it was left, even after kill -9.
     #[command(after_help = "\
 Example:     cargo lab start --preset buffering --set BLOB_BLOCK_MIB=4
@@ -116,6 +125,106 @@ Exit codes:  0 moved (perhaps none); 3 it could not run; 64 usage")]
     },
 }
 
+#[derive(Subcommand)]
+enum Run {
+    /// Whole blobs in memory, many at once, until the worker is killed; then blocks, few at once. About 4 minutes.
+    #[command(after_help = "\
+Example:     cargo lab run oom --remedy none        (the control: without a remedy it must not be supported)
+Evidence:    evidence/oom/latest: verdict.json, timeline.csv, tables/*.jsonl, manifest.jsonl
+Exit codes:  0 supported; 1 not supported; 2 inconclusive; 3 it could not run; 64 usage")]
+    Oom(RunOom),
+}
+
+#[derive(Args)]
+struct RunOom {
+    #[command(flatten)]
+    load: OomScenario,
+    /// What is changed between incident and recovery.
+    #[arg(long, value_enum, default_value = "both")]
+    remedy: RemedyName,
+    /// Run the same load under all four combinations of the two changes, and say which does the work.
+    #[arg(long, conflicts_with_all = ["remedy", "runs"])]
+    ablation: bool,
+    /// Repeat the experiment; a criterion on which runs disagree makes the verdict inconclusive.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=50))]
+    runs: u16,
+    /// Use this handler instead of building one.
+    #[arg(long)]
+    handler: Option<PathBuf>,
+    /// Where runs leave their evidence.
+    #[arg(long, default_value = "evidence")]
+    evidence: PathBuf,
+    /// Storage and logs while it runs; emptied first.
+    #[arg(long, default_value = ".lab/run-oom")]
+    folder: PathBuf,
+    /// Print verdict.json alone instead of tables.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args)]
+struct OomScenario {
+    /// Share of an EP1: its 3584 MiB and the guide's blobs of 100, 500 and 1024 MiB are multiplied by it.
+    #[arg(long, default_value = "1/4")]
+    scale: Scale,
+    /// Another load than load/oom/scenario.toml.
+    #[arg(long, value_name = "FILE")]
+    scenario: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum RemedyName {
+    /// Nothing changes.
+    None,
+    /// Blocks instead of whole blobs, as many at once as before.
+    Streaming,
+    /// Fewer blobs at once, whole as before.
+    Concurrency,
+    /// Both, as in the guide.
+    Both,
+}
+
+#[derive(Subcommand)]
+enum Load {
+    /// Blobs for BlobBufferProcessor: a steady stream of small ones, and bursts that follow from the memory limit.
+    #[command(after_help = "\
+Example:     cargo lab load oom --storage-url https://ACCOUNT.blob.core.windows.net --scale 1 --phases baseline,load-1
+             cargo lab load oom --write load-files && az storage blob upload-batch --source load-files/phase1 …
+Account:     --storage-url as whoever is signed in (az login), else the connection string in AzureWebJobsStorage
+Exit codes:  0 every blob was dealt with; 1 some were not in time; 3 it could not run; 64 usage")]
+    Oom(LoadOom),
+}
+
+#[derive(Args)]
+struct LoadOom {
+    #[command(flatten)]
+    load: OomScenario,
+    /// Blob endpoint of the account.
+    #[arg(long, value_name = "URL")]
+    storage_url: Option<url::Url>,
+    /// Write phase1 to phase3 as files, with their SHA-256 in manifest.jsonl, and send nothing.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["storage_url", "phases", "step"])]
+    write: Option<PathBuf>,
+    /// Only these phases, in this order.
+    #[arg(long, value_delimiter = ',')]
+    phases: Vec<String>,
+    /// First part of all blob names; the time if not given.
+    #[arg(long)]
+    run: Option<String>,
+    /// Where manifest.jsonl and phases.jsonl go.
+    #[arg(long, default_value = "evidence/load")]
+    out: PathBuf,
+    /// Longest wait for the blobs of a burst or phase to be dealt with, in seconds.
+    #[arg(long, default_value_t = 600, value_name = "S")]
+    settle_s: u64,
+    /// Tell events as JSON lines on stdout.
+    #[arg(long)]
+    json: bool,
+    /// The same, and wait for a line on stdin before and after each burst is copied.
+    #[arg(long)]
+    step: bool,
+}
+
 #[derive(Args)]
 struct App {
     /// Use this handler instead of building one.
@@ -179,8 +288,53 @@ async fn run(command: Command) -> anyhow::Result<u8> {
         Command::Stage { out, handler, local, preset } => {
             stage::run(&out, handler, preset.filter(|_| local).map(Variant::preset))
         }
+        Command::Run(Run::Oom(options)) => run_oom(options).await,
+        Command::Load(Load::Oom(options)) => load_oom(options).await,
         Command::Azurite { folder } => azurite::run(&folder).await,
         Command::Bench { what: Bench::Blob, handler, json } => bench::run_blob(handler, json).await,
         Command::Redrive { folder } => redrive::run(&folder).await,
     }
+}
+
+async fn run_oom(options: RunOom) -> anyhow::Result<u8> {
+    let remedy = match options.remedy {
+        RemedyName::None => Remedy::None,
+        RemedyName::Streaming => Remedy::Streaming,
+        RemedyName::Concurrency => Remedy::Concurrency,
+        RemedyName::Both => Remedy::Both,
+    };
+    let run = run_oom::RunOomOptions {
+        scale: options.load.scale,
+        remedy,
+        runs: options.runs.into(),
+        scenario: options.load.scenario,
+        handler: options.handler,
+        evidence: options.evidence,
+        work: options.folder,
+        json: options.json,
+    };
+    if options.ablation { run_oom::run_ablation(run).await } else { run_oom::run(run).await }
+}
+
+async fn load_oom(options: LoadOom) -> anyhow::Result<u8> {
+    let OomScenario { scale, scenario } = options.load;
+    if let Some(folder) = options.write {
+        return load::write(scenario.as_ref(), scale, folder).await;
+    }
+    let gate = match (options.step, options.json) {
+        (true, _) => Gate::Step,
+        (false, true) => Gate::Json,
+        (false, false) => Gate::People,
+    };
+    load::run(load::LoadOptions {
+        storage_url: options.storage_url,
+        scenario,
+        scale,
+        phases: options.phases,
+        run: options.run,
+        out: options.out,
+        settle: Duration::from_secs(options.settle_s),
+        gate,
+    })
+    .await
 }

@@ -43,7 +43,11 @@ pub struct StorageAccount {
 #[derive(Clone)]
 enum Credential {
     SharedKey(Secret),
-    Identity { client_id: Option<String> },
+    Identity {
+        client_id: Option<String>,
+    },
+    #[cfg(feature = "lab")]
+    Developer,
 }
 
 impl fmt::Debug for Credential {
@@ -51,6 +55,8 @@ impl fmt::Debug for Credential {
         f.write_str(match self {
             Self::SharedKey(_) => "SharedKey(***)",
             Self::Identity { .. } => "Identity",
+            #[cfg(feature = "lab")]
+            Self::Developer => "Developer",
         })
     }
 }
@@ -145,6 +151,16 @@ impl StorageAccount {
         })
     }
 
+    /// An account reached as whoever is signed in with the Azure CLI or its like, by its blob endpoint.
+    ///
+    /// # Errors
+    /// When the endpoint is not an http(s) URL.
+    #[cfg(feature = "lab")]
+    pub fn from_developer(blob_endpoint: &Url) -> Result<Self, AccountError> {
+        let account = Self::from_identity(None, Some(blob_endpoint.as_str()), None)?;
+        Ok(Self { credential: Credential::Developer, ..account })
+    }
+
     /// The connection string of this account, for a process that reads `AzureWebJobsStorage`. `None` for an identity.
     pub fn connection_string(&self) -> Option<String> {
         match &self.credential {
@@ -156,7 +172,7 @@ impl StorageAccount {
                 self.blob_endpoint,
                 self.queue_endpoint
             )),
-            Credential::Identity { .. } => None,
+            _ => None,
         }
     }
 
@@ -183,8 +199,11 @@ impl StorageAccount {
     /// # Errors
     /// When the environment offers no managed identity endpoint.
     pub fn token_credential(&self) -> azure_core::Result<Option<Arc<dyn TokenCredential>>> {
-        let Credential::Identity { client_id } = &self.credential else {
-            return Ok(None);
+        let client_id = match &self.credential {
+            Credential::SharedKey(_) => return Ok(None),
+            #[cfg(feature = "lab")]
+            Credential::Developer => return Ok(Some(azure_identity::DeveloperToolsCredential::new(None)?)),
+            Credential::Identity { client_id } => client_id,
         };
         let options = ManagedIdentityCredentialOptions {
             user_assigned_id: client_id.clone().map(UserAssignedId::ClientId),

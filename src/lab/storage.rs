@@ -18,8 +18,12 @@ use azure_storage_queue::{
 };
 use bytes::{Bytes, BytesMut};
 use futures::TryStreamExt;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use tokio::{fs::File, io::AsyncReadExt};
+use tokio::{
+    fs::File,
+    io::{AsyncRead, AsyncReadExt},
+};
 
 use crate::{blob::StorageAccount, tls};
 
@@ -79,7 +83,7 @@ pub struct Listed {
 }
 
 /// What an upload sent.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Uploaded {
     /// Bytes sent.
     pub size_bytes: u64,
@@ -190,15 +194,41 @@ impl Storage {
         }
     }
 
-    /// Sends a file block by block, in constant memory, and hashes what it sends.
+    /// Copies a blob inside the account; container and name of both.
+    ///
+    /// # Errors
+    /// When the service refuses or is away.
+    pub async fn copy(&self, source: (&str, &str), target: (&str, &str)) -> Result<(), StorageError> {
+        let url = self.blob(source.0, source.1).url().to_string();
+        let copied = self.blob(target.0, target.1).start_copy_from_url(url, None).await;
+        copied.map(drop).map_err(|error| {
+            StorageError::new(format!("copy {}/{} to {}/{}", source.0, source.1, target.0, target.1), error)
+        })
+    }
+
+    /// Sends a file; see [`Storage::upload_from`].
     ///
     /// # Errors
     /// When the file cannot be read, or the service refuses or is away.
     pub async fn upload(&self, container: &str, name: &str, file: &Path) -> Result<Uploaded, StorageError> {
         let unread = |source| StorageError::new(format!("read {}", file.display()), source);
-        let unsent = |source| StorageError::new(format!("upload {} as {container}/{name}", file.display()), source);
+        let reader = File::open(file).await.map_err(unread)?;
+        self.upload_from(container, name, reader).await
+    }
+
+    /// Sends bytes block by block, in constant memory, and hashes what it sends.
+    ///
+    /// # Errors
+    /// When the bytes cannot be read, or the service refuses or is away.
+    pub async fn upload_from(
+        &self,
+        container: &str,
+        name: &str,
+        mut reader: impl AsyncRead + Unpin,
+    ) -> Result<Uploaded, StorageError> {
+        let unread = |source| StorageError::new(format!("read what becomes {container}/{name}"), source);
+        let unsent = |source| StorageError::new(format!("upload {container}/{name}"), source);
         let blob = self.blob(container, name);
-        let mut reader = File::open(file).await.map_err(unread)?;
         let (mut hash, mut size_bytes, mut blocks) = (Sha256::new(), 0_u64, Vec::new());
         loop {
             let block = read_block(&mut reader).await.map_err(unread)?;
@@ -237,7 +267,7 @@ fn client_options(account: &StorageAccount) -> ClientOptions {
     ClientOptions { retry: RetryOptions::exponential(retry), ..account.client_options() }
 }
 
-async fn read_block(reader: &mut File) -> std::io::Result<Bytes> {
+async fn read_block(reader: &mut (impl AsyncRead + Unpin)) -> std::io::Result<Bytes> {
     let mut block = BytesMut::with_capacity(BLOCK_BYTES);
     while block.len() < BLOCK_BYTES && reader.read_buf(&mut block).await? > 0 {}
     Ok(block.freeze())

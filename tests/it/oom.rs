@@ -44,11 +44,8 @@ async fn release_together(session: &Session, scratch: &Scratch) {
     session.trigger.pause();
     session.storage.ensure_container("staging").await.unwrap();
     session.storage.upload("staging", "blob", &zeros_file(scratch, 256)).await.unwrap();
-    let source = session.storage.blob("staging", "blob").url().to_string();
-    let copies = (0..BLOBS).map(|n| {
-        let target = session.storage.blob("input", &format!("blob-{n}"));
-        let source = source.clone();
-        async move { target.start_copy_from_url(source, None).await.map(drop).unwrap() }
+    let copies = (0..BLOBS).map(|n| async move {
+        session.storage.copy(("staging", "blob"), ("input", &format!("blob-{n}"))).await.unwrap();
     });
     join_all(copies).await;
     let queue = session.storage.queue(&trigger_queue()).await.unwrap();

@@ -2,8 +2,10 @@
 
 pub mod azurite;
 pub mod bench;
+pub mod load;
 pub mod process;
 pub mod redrive;
+pub mod run_oom;
 pub mod session;
 pub mod stage;
 pub mod start;

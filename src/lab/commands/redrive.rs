@@ -9,7 +9,7 @@ use crate::{
     blob::StorageAccount,
     lab::{
         azurite::{Azurite, Ports},
-        blob_trigger::{POISON_QUEUE, trigger_queue},
+        blob_trigger::{BlobMessage, POISON_QUEUE, trigger_queue},
         folder::{Folder, FolderError},
         storage::{Storage, StorageError},
     },
@@ -37,21 +37,23 @@ pub async fn run(folder: &Path) -> anyhow::Result<u8> {
         }
         Err(error) => return Err(error.into()),
     };
+    let count = moved.len();
     println!(
-        "{moved} {} moved from {POISON_QUEUE} to {}",
-        if moved == 1 { "message" } else { "messages" },
+        "{count} {} moved from {POISON_QUEUE} to {}",
+        if count == 1 { "message" } else { "messages" },
         trigger_queue()
     );
     Ok(EXIT_OK)
 }
 
-/// Sends first, deletes then: interrupted in between, a message is there twice, and the trigger runs it once.
+/// Moves all messages and names their blobs. Sends first, deletes then: interrupted in between, a message is there twice, and
+/// the trigger runs it once.
 ///
 /// # Errors
 /// When storage does not answer.
-pub async fn redrive(storage: &Storage) -> Result<usize, StorageError> {
+pub async fn redrive(storage: &Storage) -> Result<Vec<String>, StorageError> {
     let (source, target) = (storage.queue(POISON_QUEUE).await?, storage.queue(&trigger_queue()).await?);
-    let mut moved = 0;
+    let mut moved = Vec::new();
     loop {
         let messages = source.receive(32, LEASE).await?;
         if messages.is_empty() {
@@ -60,7 +62,7 @@ pub async fn redrive(storage: &Storage) -> Result<usize, StorageError> {
         for message in messages {
             target.send(&message.text).await?;
             source.delete(&message).await?;
-            moved += 1;
+            moved.push(BlobMessage::decode(&message.text).map(|it| it.blob_name).unwrap_or_default());
         }
     }
 }

@@ -1,0 +1,247 @@
+//! The OOM lab's criteria, each shown to turn: a run that supports the hypothesis, and the same run with one thing wrong.
+
+use std::{collections::BTreeMap, fs};
+
+use incident_labs::{
+    clock,
+    lab::{
+        evidence::{Criterion, Outcome, Verdict},
+        oom::{RunTables, counts, judge_run, timeline},
+    },
+};
+use serde_json::{Value, json};
+use time::{Duration, OffsetDateTime, macros::datetime};
+
+const START: OffsetDateTime = datetime!(2026-04-05 01:30:00 UTC);
+const LIMIT: f64 = 896.0 * 1024.0 * 1024.0;
+/// Phases of 100 s, one after the other, and how much of the limit is in use in each.
+const PHASES: [(&str, f64); 6] =
+    [("baseline", 0.1), ("load-1", 0.4), ("load-2", 0.6), ("incident", 0.99), ("recovery-a", 0.1), ("recovery-b", 0.1)];
+const EXITS: [f64; 2] = [310.0, 320.0];
+
+/// A run, as files of rows.
+struct Run(BTreeMap<&'static str, Vec<Value>>);
+
+fn at(seconds: f64) -> String {
+    clock::timestamp(START + Duration::seconds_f64(seconds))
+}
+
+impl Run {
+    /// A run in which everything came as the guide says.
+    fn supported() -> Self {
+        let mut run = Self(BTreeMap::new());
+        for (n, (phase, share)) in PHASES.into_iter().enumerate() {
+            let start = 100.0 * n as f64;
+            run.row("phases", start, json!({"phase": phase, "start": at(start), "end": at(start + 100.0)}));
+            run.row(
+                "tables/performanceCounters",
+                start + 9.0,
+                json!({"counter": "Private Bytes", "value": share * LIMIT}),
+            );
+            for blob in 0..20 {
+                run.blob(&format!("{phase}/{blob}"), start + 1.0 + f64::from(blob));
+            }
+        }
+        for (n, exit) in EXITS.into_iter().enumerate() {
+            run.kill(exit, n + 1);
+        }
+        // One blob that fails five times, is poisoned, and succeeds when it is given another chance.
+        for n in 0..5 {
+            let cause = if n < 2 { "worker exited 137" } else { "" };
+            run.failure("incident/19", 310.0 + f64::from(n), cause);
+        }
+        run.line(
+            315.0,
+            "Message has reached MaxDequeueCount of 5. Moving message to queue 'webjobs-blobtrigger-poison'.",
+        );
+        run.row("redriven", 500.5, json!({"name": "incident/19"}));
+        for (remedy, start, end) in [("none", 0.0, 400.0), ("both", 400.0, 600.0)] {
+            run.row("hosts", start, json!({"end": at(end), "remedy": remedy, "front_pid": 7, "front_pid_at_end": 7}));
+        }
+        run
+    }
+
+    fn row(&mut self, file: &'static str, seconds: f64, mut row: Value) {
+        row["timestamp"] = json!(at(seconds));
+        self.0.entry(file).or_default().push(row);
+    }
+
+    fn line(&mut self, seconds: f64, message: &str) {
+        self.row("tables/traces", seconds, json!({"message": message}));
+        self.row("tables/FunctionAppLogs", seconds, json!({"Message": message}));
+    }
+
+    fn request(&mut self, name: &str, seconds: f64, success: &str, duration: f64) {
+        let reason = format!("New blob detected(LogsAndContainerScan): input/{name}");
+        let row = json!({"success": success, "duration": duration, "customDimensions": {"TriggerReason": reason}});
+        self.row("tables/requests", seconds, row);
+        self.line(seconds, "Executing 'Functions.BlobBufferProcessor' (…)");
+        self.row("tables/dependencies", seconds, json!({"success": success}));
+    }
+
+    fn blob(&mut self, name: &str, seconds: f64) {
+        let blob = json!({"name": name, "size_bytes": 5, "sha256": "aa"});
+        self.row("manifest", seconds, blob.clone());
+        self.row("results", 599.0, blob);
+        self.request(name, seconds, "True", 10.0);
+        self.line(seconds, "Invocation completed in 00:00:00.010");
+    }
+
+    fn failure(&mut self, name: &str, seconds: f64, cause: &str) {
+        self.request(name, seconds, "False", 900.0);
+        let line = if cause.is_empty() {
+            "MemoryError: cannot allocate bytes object".to_owned()
+        } else {
+            format!("BlobBufferProcessor could not process input/{name}: {cause}")
+        };
+        self.line(seconds, &line);
+        self.line(seconds, "Invocation failed after 00:00:00.900");
+    }
+
+    fn kill(&mut self, seconds: f64, number: usize) {
+        self.line(seconds, "Worker process exited with code 137");
+        let seen =
+            format!(" INFO the kernel killed the worker at its memory limit of 896 MiB (oom_kill {number}) pid=1");
+        self.line(seconds, &seen);
+        self.line(seconds + 0.1, "warn: Restarting worker process after unexpected exit");
+        self.line(seconds + 0.2, "Worker process started");
+    }
+
+    /// Changes the rows of a file.
+    fn with(mut self, file: &'static str, change: impl Fn(&mut Vec<Value>)) -> Self {
+        change(self.0.get_mut(file).unwrap());
+        self
+    }
+
+    /// Leaves out lines of the host's log.
+    fn without_line(self, start: &str) -> Self {
+        self.with("tables/traces", |rows| rows.retain(|row| !row["message"].as_str().unwrap().contains(start)))
+    }
+
+    fn tables(&self) -> RunTables {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("tables")).unwrap();
+        for (file, rows) in &self.0 {
+            let text: String = rows.iter().map(|row| format!("{row}\n")).collect();
+            fs::write(folder.path().join(format!("{file}.jsonl")), text).unwrap();
+        }
+        RunTables::read(folder.path(), "1/4".parse().unwrap()).unwrap()
+    }
+
+    fn judge(&self) -> Vec<Criterion> {
+        judge_run(&self.tables()).unwrap()
+    }
+}
+
+fn failed(criteria: &[Criterion]) -> Vec<&str> {
+    criteria.iter().filter(|it| it.result != Outcome::Pass).map(|it| it.id.as_str()).collect()
+}
+
+#[test]
+fn a_run_as_the_guide_has_it_is_supported() {
+    let run = Run::supported();
+    let criteria = run.judge();
+    assert_eq!(failed(&criteria), [""; 0], "{criteria:#?}");
+    assert_eq!(Verdict::of(&criteria), Verdict::Supported);
+    let counts = counts(&run.tables());
+    let figures = ["uploaded", "processed", "requests", "failed", "retried", "poisoned", "redriven", "exits"];
+    assert_eq!(figures.map(|it| counts[it].as_u64().unwrap()), [120, 120, 125, 5, 4, 1, 1, 2]);
+}
+
+#[test]
+fn each_criterion_turns_with_the_rows_it_is_about() {
+    let supported = Run::supported;
+    let late_errors = |rows: &mut Vec<Value>| {
+        for row in rows.iter_mut().filter(|row| row["Message"].as_str().unwrap().starts_with("MemoryError")) {
+            row["timestamp"] = json!(at(390.0));
+        }
+    };
+    let cases: Vec<(Run, &[&str])> = vec![
+        // The signs of an incident do not make one unless they come together.
+        (supported().with("tables/FunctionAppLogs", late_errors), &["incident.same-window"]),
+        (
+            supported().with("tables/performanceCounters", |rows| rows[3]["value"] = json!(0.7 * LIMIT)),
+            &["incident.private-bytes", "incident.same-window", "disproof.never-critical"],
+        ),
+        (
+            supported().with("tables/performanceCounters", |rows| rows[1]["value"] = json!(0.51 * LIMIT)),
+            &["load-1.private-bytes"],
+        ),
+        (
+            supported().with("tables/performanceCounters", |rows| rows[4]["value"] = json!(0.34 * LIMIT)),
+            &["recovery-a.private-bytes"],
+        ),
+        (supported().without_line("Restarting"), &["incident.lifecycle"]),
+        (supported().without_line("the kernel killed"), &["consistency.kills-seen", "consistency.kills-counted"]),
+        (supported().with("hosts", |rows| rows[1]["front_pid_at_end"] = json!(8)), &["consistency.front"]),
+        (supported().with("results", |rows| rows[7]["sha256"] = json!("bb")), &["consistency.unprocessed"]),
+        (
+            supported().with("results", |rows| rows[7]["name"] = json!("x")),
+            &["consistency.unprocessed", "consistency.unknown"],
+        ),
+        (supported().with("redriven", Vec::clear), &["consistency.tries", "consistency.redriven"]),
+        (
+            supported().with("tables/requests", |rows| drop(rows.remove(0))),
+            &["consistency.dispatches", "consistency.tries"],
+        ),
+        (supported().without_line("could not process"), &["disproof.unrelated-failures"]),
+    ];
+    for (run, want) in cases {
+        let criteria = run.judge();
+        assert_eq!(failed(&criteria), want, "{criteria:#?}");
+        assert_eq!(Verdict::of(&criteria), Verdict::NotSupported);
+    }
+}
+
+#[test]
+fn an_incident_that_goes_on_after_the_remedy_is_not_supported() {
+    let mut run = Run::supported();
+    run.kill(450.0, 1);
+    run.failure("recovery-a/3", 450.0, "worker exited 137");
+    let criteria = run.judge();
+    let want = ["recovery-a.exits", "recovery-a.failure-rate", "disproof.no-improvement"];
+    assert_eq!(failed(&criteria), want);
+    let exits = criteria.iter().find(|it| it.id == "recovery-a.exits").unwrap();
+    assert_eq!(exits.rows[0]["timestamp"], json!(at(450.0)), "the row that decided it is named");
+}
+
+#[test]
+fn a_lost_blob_is_named() {
+    let run = Run::supported().with("results", |rows| rows.retain(|row| row["name"] != "load-2/4"));
+    let criteria = run.judge();
+    let lost = criteria.iter().find(|it| it.id == "consistency.unprocessed").unwrap();
+    assert_eq!(lost.observed, "1 (120 sent; load-2/4: no result)");
+    assert_eq!(Verdict::of(&criteria), Verdict::NotSupported);
+}
+
+#[test]
+fn kills_that_nobody_counts_do_not_keep_a_run_from_being_supported() {
+    let run = Run::supported().with("tables/traces", |rows| {
+        for row in rows.iter_mut().filter(|row| row["message"].as_str().unwrap().contains("the kernel killed")) {
+            row["message"] = json!(" INFO the worker was killed; its memory limit is 896 MiB, enforced by the front");
+        }
+    });
+    let criteria = run.judge();
+    assert_eq!(failed(&criteria), ["consistency.kills-counted"]);
+    assert_eq!(Verdict::of(&criteria), Verdict::Supported);
+}
+
+#[test]
+fn a_run_without_rows_is_inconclusive_and_no_criterion_passes_by_default() {
+    let criteria = Run(BTreeMap::new()).judge();
+    let passed: Vec<&str> = criteria.iter().filter(|it| it.result == Outcome::Pass).map(|it| it.id.as_str()).collect();
+    assert_eq!(passed, ["consistency.unknown"], "no results are no unknown results");
+    assert_eq!(Verdict::of(&criteria), Verdict::Inconclusive);
+}
+
+#[test]
+fn the_timeline_tells_the_incident_in_order() {
+    let text = timeline(&Run::supported().tables());
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines[0], "time_utc,phase,signal,observation,interpretation");
+    let at = |part: &str| lines.iter().position(|line| line.contains(part)).unwrap_or_else(|| panic!("{part}: {text}"));
+    assert!(at("baseline,performanceCounters") < at("load-1,performanceCounters"));
+    assert!(at("incident,traces,Worker process exited") < at("incident,traces,warn: Restarting"));
+    assert!(at("incident,traces,Worker process started") < at("recovery-a,traces,no worker exit"));
+    assert!(lines[at("incident,performanceCounters")].ends_with("\"Private Bytes 887 MiB, 0.99 L\",critical band"));
+}

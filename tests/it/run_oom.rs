@@ -1,0 +1,232 @@
+//! `lab run oom` and `lab load oom` as processes: a short run end to end, a run that is killed, and what is refused.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    time::Duration,
+};
+
+use incident_labs::lab::folder::{kill_processes_of, processes_of};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use walkdir::WalkDir;
+
+use crate::{
+    handler::{assert_no_secret, rows},
+    harness::{HANDLER, LAB, Scratch, eventually},
+};
+
+/// The guide's phases, as short as they can be and still be told apart.
+const SCENARIO: &str = r#"
+seed = 7
+[control]
+blob_mib = 1
+per_second = 2
+[[phase]]
+name = "baseline"
+blob_mib = 100
+limit_share = 0.056
+bursts = 2
+every_s = 1
+length_s = 3
+[[phase]]
+name = "load-1"
+blob_mib = 100
+limit_share = 0.38
+bursts = 1
+every_s = 1
+length_s = 2
+[[phase]]
+name = "load-2"
+blob_mib = 500
+limit_share = 0.62
+bursts = 1
+every_s = 1
+length_s = 2
+[[phase]]
+name = "incident"
+blob_mib = 1024
+beyond_reservable = 2
+bursts = 1
+every_s = 1
+length_s = 2
+[[phase]]
+name = "recovery-a"
+repeats = ["load-1", "load-2", "incident"]
+[[phase]]
+name = "recovery-b"
+repeats = ["baseline"]
+"#;
+/// Storage, handler and first blobs, on a machine that is busy with other tests.
+const UNDER_WAY: Duration = Duration::from_secs(120);
+
+/// Folders of a run.
+struct Bench {
+    scratch: Scratch,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let scratch = Scratch::new();
+        fs::write(scratch.path().join("scenario.toml"), SCENARIO).unwrap();
+        fs::create_dir(scratch.path().join("work")).unwrap();
+        Self { scratch }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.scratch.path().join(name)
+    }
+
+    fn work(&self) -> PathBuf {
+        self.path("work").canonicalize().unwrap()
+    }
+
+    fn command(&self, scale: &str) -> Command {
+        let mut command = Command::new(LAB);
+        command.args(["run", "oom", "--scale", scale, "--handler", HANDLER, "--scenario"]);
+        command.arg(self.path("scenario.toml")).arg("--evidence").arg(self.path("evidence"));
+        command.arg("--folder").arg(self.path("work"));
+        command
+    }
+
+    /// Starts a run and waits until the handler has answered for a blob; the processes it consists of then.
+    async fn under_way(&self) -> (Child, Vec<u32>) {
+        let lab = self.command("1/8").stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let latest = || fs::canonicalize(self.path("evidence/oom/latest")).ok();
+        let before = latest();
+        eventually(UNDER_WAY, async || {
+            let run = latest().filter(|it| Some(it) != before.as_ref())?;
+            (fs::metadata(run.join("tables/requests.jsonl")).ok()?.len() > 0).then_some(())
+        })
+        .await;
+        (lab, processes_of(&self.work()))
+    }
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        kill_processes_of(&self.work());
+    }
+}
+
+fn cgroups_of(pids: &[u32]) -> Vec<PathBuf> {
+    let names: Vec<String> = pids.iter().map(|pid| format!("handler-worker-{pid}")).collect();
+    let entries = WalkDir::new("/sys/fs/cgroup").max_depth(6).into_iter().flatten();
+    let is_theirs = |path: &Path| path.file_name().is_some_and(|it| names.iter().any(|name| it == name.as_str()));
+    entries.map(walkdir::DirEntry::into_path).filter(|it| is_theirs(it)).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_loses_nothing_agrees_with_itself_and_leaves_nothing_behind() {
+    let bench = Bench::new();
+    let mut command = bench.command("1/8");
+    let Output { status, stdout, stderr } =
+        tokio::task::spawn_blocking(move || command.arg("--json").output().unwrap()).await.unwrap();
+    let told = String::from_utf8(stderr).unwrap();
+    let verdict: Value = serde_json::from_slice(&stdout).unwrap_or_else(|error| panic!("{error}: {told}"));
+    let codes = [("supported", 0), ("not_supported", 1), ("inconclusive", 2)];
+    assert!(codes.contains(&(verdict["verdict"].as_str().unwrap(), status.code().unwrap())), "{status} {verdict:#}");
+    assert_eq!((&verdict["lab"], &verdict["scale"]), (&"oom".into(), &"1/8".into()));
+
+    // Times are the machine's, and it is busy; that nothing is lost and the rows agree is ours.
+    let criteria = verdict["criteria"].as_array().unwrap();
+    let consistency: Vec<&Value> = criteria.iter().filter(|it| it["kind"] == "consistency").collect();
+    assert!(consistency.len() >= 10);
+    for criterion in consistency {
+        let is_uncounted = criterion["id"] == "consistency.kills-counted" && criterion["result"] == "missing";
+        assert!(criterion["result"] == "pass" || is_uncounted, "{criterion:#}\n{told}");
+    }
+    let counts = &verdict["counts"];
+    assert!(counts["uploaded"].as_u64() > Some(30), "{counts}");
+    assert_eq!(counts["uploaded"], counts["processed"]);
+    for phase in ["recovery-a", "recovery-b"] {
+        assert_eq!(counts["phases"][phase]["exits"], 0, "{counts}");
+    }
+    println!("{counts:#}");
+
+    let run = bench.path("evidence/oom/latest");
+    for file in ["verdict.json", "environment.json", "timeline.csv", "manifest.jsonl", "results.jsonl", "phases.jsonl"]
+    {
+        assert!(fs::metadata(run.join(file)).unwrap().len() > 0, "{file}");
+    }
+    assert_no_secret(&run);
+    assert_eq!(processes_of(&bench.work()), [0; 0]);
+    let fronts: Vec<u32> =
+        rows(&run.join("hosts.jsonl")).iter().map(|row| row["front_pid"].as_u64().unwrap() as u32).collect();
+    assert_eq!(fronts.len(), 2);
+    assert!(cgroups_of(&fronts).is_empty(), "{:?}", cgroups_of(&fronts));
+}
+
+#[tokio::test]
+async fn a_run_that_was_killed_is_tidied_up_by_the_next_and_ctrl_c_by_itself() {
+    let bench = Bench::new();
+    let (mut lab, first) = bench.under_way().await;
+    lab.kill().unwrap();
+    lab.wait().unwrap();
+    assert!(!processes_of(&bench.work()).is_empty(), "a killed lab cannot tidy up");
+
+    let (mut lab, second) = bench.under_way().await;
+    assert!(first.iter().all(|pid| !second.contains(pid)), "{first:?} {second:?}");
+    assert!(cgroups_of(&first).is_empty(), "{:?}", cgroups_of(&first));
+    kill_process(Pid::from_raw(lab.id().cast_signed()).unwrap(), Signal::INT).unwrap();
+    let status = eventually(Duration::from_secs(30), async || lab.try_wait().unwrap()).await;
+    assert_eq!(status.code(), Some(3), "interrupted is neither supported nor not");
+    assert_eq!(processes_of(&bench.work()), [0; 0]);
+    assert!(cgroups_of(&second).is_empty(), "{:?}", cgroups_of(&second));
+}
+
+#[test]
+fn a_scale_that_could_show_nothing_or_does_not_fit_is_refused_with_the_numbers() {
+    for (scenario, scale, want) in [
+        (SCENARIO.to_owned(), "1/20", "64 MiB exceed 0.34 of the limit of 179 MiB"),
+        (SCENARIO.replace("limit_share = 0.38", "limit_share = 9000"), "1/8", "MiB of disk and "),
+    ] {
+        let bench = Bench::new();
+        fs::write(bench.path("scenario.toml"), scenario).unwrap();
+        let output = bench.command(scale).output().unwrap();
+        assert_eq!(output.status.code(), Some(3), "{output:?}");
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert!(text.contains(want) && text.contains("take a "), "{text}");
+        assert!(!bench.path("evidence").exists(), "refused before anything is written");
+        assert_eq!(fs::read_dir(bench.work()).unwrap().count(), 0);
+    }
+}
+
+#[test]
+fn the_load_can_be_written_as_files_and_is_the_same_every_time() {
+    let bench = Bench::new();
+    let small = SCENARIO.replace("= 100\n", "= 8\n").replace("= 500\n", "= 16\n").replace("= 1024\n", "= 24\n");
+    let small =
+        small.replace("limit_share = 0.38", "limit_share = 0.01").replace("limit_share = 0.62", "limit_share = 0.01");
+    fs::write(bench.path("scenario.toml"), small.replace("beyond_reservable = 2", "limit_share = 0.01")).unwrap();
+    let write = |folder: &str| {
+        let mut command = Command::new(LAB);
+        command.args(["load", "oom", "--scale", "1/8", "--scenario"]).arg(bench.path("scenario.toml"));
+        let output = command.arg("--write").arg(bench.path(folder)).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        fs::read_to_string(bench.path(folder).join("manifest.jsonl")).unwrap()
+    };
+    let manifest = write("one");
+    assert_eq!(manifest, write("two"));
+    let files: Vec<Value> = manifest.lines().map(|it| serde_json::from_str(it).unwrap()).collect();
+    assert!(files.len() >= 3);
+    for file in files {
+        let bytes = fs::read(bench.path("one").join(file["name"].as_str().unwrap())).unwrap();
+        assert_eq!(file["size_bytes"], bytes.len());
+        assert_eq!(file["sha256"], format!("{:x}", Sha256::digest(&bytes)));
+    }
+}
+
+#[test]
+fn load_without_an_account_says_how_to_name_one() {
+    let output = Command::new(LAB).args(["load", "oom"]).env_remove("AzureWebJobsStorage").output().unwrap();
+    assert_eq!(output.status.code(), Some(64));
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(text.contains("give --storage-url, or put a connection string into AzureWebJobsStorage"), "{text}");
+    let sas = ["load", "oom", "--storage-url", "https://a.blob.core.windows.net/?sig=secret"];
+    let output = Command::new(LAB).args(sas).output().unwrap();
+    assert_eq!(output.status.code(), Some(64));
+    assert!(!String::from_utf8(output.stderr).unwrap().contains("secret"));
+}
