@@ -8,6 +8,7 @@ pub mod blob;
 mod cgroup;
 pub mod clock;
 pub mod console;
+pub mod durable;
 pub mod front;
 pub mod functions;
 pub mod host;
