@@ -3,6 +3,7 @@
 
 mod azurite;
 mod blob_trigger;
+mod durable;
 mod fault_proxy;
 mod faults;
 mod front;
