@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     app,
-    settings::{Settings, Variant},
+    settings::{BlobSettings, Settings, Variant},
     telemetry,
     worker::Worker,
 };
@@ -41,15 +41,7 @@ async fn serve(settings: &Settings, package_variant: Option<Variant>) -> anyhow:
         .with_context(|| format!("cannot listen on 127.0.0.1:{}: is another handler running there?", settings.port))?;
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     telemetry::start_front(settings).context("cannot write to TELEMETRY_FOLDER")?;
-    tracing::info!(
-        "{} variant ({}): {} invocations at once, {} pieces in memory",
-        settings.blob.variant,
-        settings.blob.decided_by,
-        settings.blob.max_concurrent_invocations,
-        settings.blob.batch_size,
-    );
-    let arguments = package_variant.map(|it| vec!["--variant".to_owned(), it.name().to_owned()]).unwrap_or_default();
-    let worker = Worker::start(settings, arguments);
+    let worker = settings.blob.as_ref().map(|blob| start_worker(blob, package_variant));
     let router = app::router(settings, worker.clone());
     let stopping = CancellationToken::new();
     let stopped = stopping.clone();
@@ -65,6 +57,17 @@ async fn serve(settings: &Settings, package_variant: Option<Variant>) -> anyhow:
         ended = server => ended?,
         () = async { stopped.cancelled().await; sleep(DRAIN).await } => {}
     }
-    worker.stop().await;
+    if let Some(worker) = worker {
+        worker.stop().await;
+    }
     Ok(EXIT_RESTART_ME)
+}
+
+fn start_worker(blob: &BlobSettings, package_variant: Option<Variant>) -> Worker {
+    let BlobSettings { variant, decided_by, max_concurrent_invocations, batch_size, .. } = blob;
+    tracing::info!(
+        "{variant} variant ({decided_by}): {max_concurrent_invocations} invocations at once, {batch_size} pieces in memory"
+    );
+    let arguments = package_variant.map(|it| vec!["--variant".to_owned(), it.name().to_owned()]).unwrap_or_default();
+    Worker::start(blob, arguments)
 }

@@ -29,7 +29,10 @@ fn main() -> ExitCode {
     let result = match arguments.role {
         Role::Worker => {
             telemetry::start_worker();
-            worker::process::run(&settings).map(|()| 0)
+            match &settings.blob {
+                Some(blob) => worker::process::run(blob).map(|()| 0),
+                None => return fail(EXIT_USAGE, "--worker: the app has no blob function"),
+            }
         }
         _ => front::run(&settings, arguments.variant),
     };

@@ -1,6 +1,12 @@
 //! Environment to typed settings: the only reader of environment variables, and the one table of all settings.
 
-use std::{collections::BTreeMap, fmt, path::PathBuf, str::FromStr, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    path::{Path, PathBuf},
+    str::FromStr,
+    time::Duration,
+};
 
 use crate::{
     blob::StorageAccount,
@@ -35,9 +41,12 @@ const VARIANT: &str = "BLOB_VARIANT";
 const BLOCK_MIB: &str = "BLOB_BLOCK_MIB";
 const MEMORY_LIMIT_MIB: &str = "WORKER_MEMORY_LIMIT_MIB";
 const FUNCTION_TIMEOUT: &str = "AzureFunctionsJobHost__functionTimeout";
+const ITERATIONS: &str = "DurableLab__Iterations";
+const CONTINUE_AS_NEW_EVERY: &str = "DurableLab__ContinueAsNewEvery";
 const TELEMETRY_FOLDER: &str = "TELEMETRY_FOLDER";
 const SITE_NAME: &str = "WEBSITE_SITE_NAME";
 const INSTANCE_ID: &str = "WEBSITE_INSTANCE_ID";
+const HOSTNAME: &str = "WEBSITE_HOSTNAME";
 
 /// All settings the handler reads, in the order of the README's table.
 pub const SETTINGS: &[Setting] = &[
@@ -70,10 +79,17 @@ pub const SETTINGS: &[Setting] = &[
     setting(STORAGE_BLOB_URI, "", "blob endpoint, instead of the account name"),
     setting(STORAGE_CREDENTIAL, "managedidentity", "the only kind of identity there is here"),
     setting(STORAGE_CLIENT_ID, "", "client id of a user-assigned identity"),
+    setting(ITERATIONS, "100", "iterations of a storm whose start does not say, 1 to 100000"),
+    setting(CONTINUE_AS_NEW_EVERY, "0", "iterations after which such a storm continues as new; 0 = never"),
     setting(FUNCTION_TIMEOUT, "functionTimeout of host.json", "the handler gives up 30 s before it"),
-    setting(TELEMETRY_FOLDER, "", "folder for performanceCounters and dependencies as JSONL tables; none when not set"),
+    setting(
+        TELEMETRY_FOLDER,
+        "",
+        "folder for the handler's own rows as JSONL tables, as Application Insights has them; none when not set",
+    ),
     setting(SITE_NAME, "handler", "cloud_RoleName of the telemetry; set by the platform"),
     setting(INSTANCE_ID, "local", "cloud_RoleInstance of the telemetry; set by the platform"),
+    setting(HOSTNAME, "", "where the app's own webhook is, if its binding does not say; set by the platform"),
     setting(env::PORT, "", "port to listen on; set by the host"),
     setting(env::APP_ROOT, "", "script root with host.json; set by the host"),
 ];
@@ -123,9 +139,13 @@ impl FromStr for Variant {
     }
 }
 
-/// How the blob function works: the variant and its gates.
+/// How the blob function works: where, the variant and its gates.
 #[derive(Clone, Debug)]
 pub struct BlobSettings {
+    /// Account of the blobs and of the result records.
+    pub storage: StorageAccount,
+    /// The worker's memory limit in bytes; `None` = detect.
+    pub worker_memory_limit_bytes: Option<u64>,
     /// Buffering or streaming.
     pub variant: Variant,
     /// What decided the variant, for the line at start.
@@ -136,6 +156,15 @@ pub struct BlobSettings {
     pub batch_size: usize,
     /// Size of a streaming block.
     pub block_bytes: usize,
+}
+
+/// What a storm is when its start does not say.
+#[derive(Clone, Copy, Debug)]
+pub struct ReplaySettings {
+    /// Of an instance.
+    pub iterations: u64,
+    /// Of an execution; 0 = all.
+    pub continue_as_new_every: u64,
 }
 
 /// Names of this app in telemetry, and where telemetry goes.
@@ -154,12 +183,12 @@ pub struct TelemetrySettings {
 pub struct Settings {
     /// Loopback port to listen on.
     pub port: u16,
-    /// Account of the blobs and of the result records.
-    pub storage: StorageAccount,
-    /// The blob function.
-    pub blob: BlobSettings,
-    /// The worker's memory limit in bytes; `None` = detect.
-    pub worker_memory_limit_bytes: Option<u64>,
+    /// The blob function; `None` where the app does not have it. Then nothing here needs storage.
+    pub blob: Option<BlobSettings>,
+    /// The storm.
+    pub replay: ReplaySettings,
+    /// `WEBSITE_HOSTNAME`.
+    pub hostname: Option<String>,
     /// From receipt of an invocation to the latest moment of its answer.
     pub invocation_deadline: Duration,
     /// Telemetry.
@@ -198,20 +227,21 @@ impl Settings {
     pub fn read(source: &Source, package_variant: Option<Variant>) -> Result<Self, SettingsError> {
         let mut reader = Reader { source, problems: Vec::new() };
         let port = reader.required::<u16>(env::PORT);
-        let storage = reader.storage();
-        let blob = reader.blob(package_variant);
-        let worker_memory_limit_bytes = reader
-            .auto(MEMORY_LIMIT_MIB, |reader| reader.number(MEMORY_LIMIT_MIB, 64..=1 << 20))
-            .map(|it| it as u64 * MIB);
+        let blob = if reader.has_blob_function() { reader.blob(package_variant) } else { None };
+        let replay = ReplaySettings {
+            iterations: reader.number_or(ITERATIONS, 1..=100_000, 100) as u64,
+            continue_as_new_every: reader.number_or(CONTINUE_AS_NEW_EVERY, 0..=100_000, 0) as u64,
+        };
+        let hostname = reader.text(HOSTNAME).map(str::to_owned);
         let invocation_deadline = reader.invocation_deadline();
         let telemetry = TelemetrySettings {
             folder: reader.text(TELEMETRY_FOLDER).map(PathBuf::from),
             role_name: reader.text(SITE_NAME).unwrap_or("handler").to_owned(),
             role_instance: reader.text(INSTANCE_ID).unwrap_or("local").to_owned(),
         };
-        match (port, storage) {
-            (Some(port), Some(storage)) if reader.problems.is_empty() => {
-                Ok(Self { port, storage, blob, worker_memory_limit_bytes, invocation_deadline, telemetry })
+        match port {
+            Some(port) if reader.problems.is_empty() => {
+                Ok(Self { port, blob, replay, hostname, invocation_deadline, telemetry })
             }
             _ => Err(SettingsError { problems: reader.problems }),
         }
@@ -250,6 +280,13 @@ impl<'a> Reader<'a> {
                 None
             }
         }
+    }
+
+    fn number_or(&mut self, name: &str, range: std::ops::RangeInclusive<usize>, default: usize) -> usize {
+        if self.text(name).is_none() {
+            return default;
+        }
+        self.number(name, range).unwrap_or(default)
     }
 
     fn number(&mut self, name: &str, range: std::ops::RangeInclusive<usize>) -> Option<usize> {
@@ -292,19 +329,30 @@ impl<'a> Reader<'a> {
         account.map_err(|cause| self.problem(name, cause)).ok()
     }
 
-    fn blob(&mut self, package_variant: Option<Variant>) -> BlobSettings {
+    /// Whether the script root has the blob function. Where nobody says what the script root is, it is taken to be complete.
+    fn has_blob_function(&self) -> bool {
+        self.text(env::APP_ROOT).is_none_or(|root| Path::new(root).join(BLOB_FUNCTION).join("function.json").is_file())
+    }
+
+    fn blob(&mut self, package_variant: Option<Variant>) -> Option<BlobSettings> {
+        let storage = self.storage();
         let concurrent = self.number(MAX_CONCURRENT, 1..=1024);
         let batch = self.number(BATCH_SIZE, 1..=1024);
         let explicit = self.auto(VARIANT, |reader| reader.optional::<Variant>(VARIANT));
         let (variant, decided_by) = decide_variant(explicit, concurrent.zip(batch), package_variant);
         let preset = variant.preset();
-        BlobSettings {
+        let worker_memory_limit_bytes = self
+            .auto(MEMORY_LIMIT_MIB, |reader| reader.number(MEMORY_LIMIT_MIB, 64..=1 << 20))
+            .map(|it| it as u64 * MIB);
+        Some(BlobSettings {
+            storage: storage?,
+            worker_memory_limit_bytes,
             variant,
             decided_by,
             max_concurrent_invocations: concurrent.unwrap_or(preset.0),
             batch_size: batch.unwrap_or(preset.1),
             block_bytes: self.number(BLOCK_MIB, 1..=1024).unwrap_or(8) * MIB as usize,
-        }
+        })
     }
 
     fn invocation_deadline(&mut self) -> Duration {
@@ -378,7 +426,7 @@ mod tests {
                 source.insert(MAX_CONCURRENT.to_owned(), concurrent.to_owned());
                 source.insert(BATCH_SIZE.to_owned(), batch.to_owned());
             }
-            let blob = Settings::read(&source, package).unwrap().blob;
+            let blob = Settings::read(&source, package).unwrap().blob.unwrap();
             assert_eq!((blob.variant, blob.max_concurrent_invocations, blob.batch_size), (variant, concurrent, batch));
         }
     }
@@ -407,6 +455,25 @@ mod tests {
         for text in ["00:00:30", "ten", "1:2"] {
             assert!(read(&[(FUNCTION_TIMEOUT, text)]).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn an_app_without_the_blob_function_needs_no_storage() {
+        let root = std::env::temp_dir().join(format!("no-blob-{}", std::process::id()));
+        std::fs::create_dir_all(&root).unwrap();
+        let pairs = [
+            (env::PORT, "7000"),
+            (env::APP_ROOT, root.to_str().unwrap()),
+            (ITERATIONS, "5"),
+            (HOSTNAME, "localhost:7071"),
+        ];
+        let source: Source = pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).into_iter().collect();
+        let settings = Settings::read(&source, None).unwrap();
+        assert!(settings.blob.is_none());
+        assert_eq!((settings.replay.iterations, settings.replay.continue_as_new_every), (5, 0));
+        let error = Settings::read(&Source::from([(ITERATIONS.to_owned(), "0".to_owned())]), None).unwrap_err();
+        assert!(error.to_string().contains(ITERATIONS), "{error}");
+        std::fs::remove_dir(root).unwrap();
     }
 
     #[test]

@@ -4,7 +4,9 @@ use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use incident_labs::lab::{
-    commands::{azurite, bench, load, parse_setting, process, redrive, report, run_oom, stage, start},
+    commands::{
+        azurite, bench, http_host::HttpPort, load, parse_setting, process, redrive, report, run_oom, stage, start,
+    },
     load::{Gate, Scale},
     oom::Remedy,
     stage::Preset,
@@ -52,7 +54,7 @@ Exit codes:  0 every result is right; 1 some are wrong or failed five times; 3 i
     /// Drive a storage account with an incident's load.
     #[command(subcommand)]
     Load(Load),
-    /// Run storage, host and blob trigger until Ctrl-C; the folder goes on where it was left, even after kill -9.
+    /// Run storage, host, triggers and task hub until Ctrl-C; the folder goes on where it was left, even after kill -9.
     #[command(after_help = "\
 Example:     cargo lab start --preset buffering --set BLOB_BLOCK_MIB=4
 Exit codes:  0 stopped by Ctrl-C; 3 it could not run, or the host gave up; 64 usage")]
@@ -69,6 +71,9 @@ Exit codes:  0 stopped by Ctrl-C; 3 it could not run, or the host gave up; 64 us
         /// Look for blobs and messages at least this often (the host's own pace is 2000).
         #[arg(long, value_name = "MS")]
         pace_ms: Option<u64>,
+        /// Port of the HTTP functions and webhooks on 127.0.0.1 (7071, or any free one if that is taken).
+        #[arg(long)]
+        port: Option<u16>,
         #[command(flatten)]
         app: App,
     },
@@ -279,11 +284,12 @@ async fn run(command: Command) -> anyhow::Result<u8> {
             settings.extend(app.settings);
             process::run(process::ProcessOptions { paths, handler: app.handler, settings, json, keep }).await
         }
-        Command::Start { folder, stage, preset, pace_ms, app } => {
+        Command::Start { folder, stage, preset, pace_ms, port, app } => {
             let mut settings = preset.preset().settings();
             settings.extend(app.settings);
             let pace = pace_ms.map(Duration::from_millis);
-            start::run(start::StartOptions { folder, stage, handler: app.handler, settings, pace }).await
+            let port = port.map_or(HttpPort::Usual, HttpPort::Given);
+            start::run(start::StartOptions { folder, stage, handler: app.handler, settings, pace, port }).await
         }
         Command::Stage { out, handler, local, preset } => {
             stage::run(&out, handler, preset.filter(|_| local).map(Variant::preset))

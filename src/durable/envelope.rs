@@ -33,9 +33,10 @@ pub fn decode(value: &str) -> Result<OrchestratorRequest, Error> {
 
 /// Base64 of a response, for the `ReturnValue` of the answer. Never empty: an empty one would fail the instance for good, without
 /// a word.
-pub fn encode(mut response: OrchestratorResponse) -> String {
+pub fn encode(response: &OrchestratorResponse) -> String {
     if response.instance_id.is_empty() {
-        "unknown".clone_into(&mut response.instance_id);
+        let response = OrchestratorResponse { instance_id: "unknown".to_owned(), ..response.clone() };
+        return STANDARD.encode(response.encode_to_vec());
     }
     STANDARD.encode(response.encode_to_vec())
 }

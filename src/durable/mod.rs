@@ -34,7 +34,7 @@
 //! let turn = replay(envelope::decode(&trigger_value)?, purchase, || Duration::ZERO);
 //! assert!(matches!(turn.response.actions[0].action_type, Some(ActionType::CreateTimer(_))));
 //! assert_eq!(turn.response.custom_status.as_deref(), Some("\"waiting for approval\""));
-//! let return_value = envelope::encode(turn.response);
+//! let return_value = envelope::encode(&turn.response);
 //! # assert!(!return_value.is_empty());
 //! # Ok::<(), Error>(())
 //! ```
@@ -56,7 +56,7 @@ mod retry;
 mod state;
 mod task;
 
-use self::protocol::OrchestratorResponse;
+use self::protocol::{ActionType, CompleteOrchestration, OrchestratorResponse};
 
 pub use combine::{Either, all, any, select};
 pub use context::Context;
@@ -85,6 +85,15 @@ impl Turn {
     fn new(instance_id: String, past_events: usize, new_events: usize) -> Self {
         let response = OrchestratorResponse { instance_id, ..OrchestratorResponse::default() };
         Self { response, log: Vec::new(), past_events, new_events, outcome: TurnOutcome::Waiting }
+    }
+
+    /// Why the instance failed, if it did in this episode: `type: message`.
+    pub fn failure(&self) -> Option<String> {
+        let last = self.response.actions.last()?.action_type.as_ref()?;
+        let ActionType::CompleteOrchestration(CompleteOrchestration { failure_details: Some(it), .. }) = last else {
+            return None;
+        };
+        Some(format!("{}: {}", it.error_type, it.error_message))
     }
 }
 

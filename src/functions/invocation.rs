@@ -51,11 +51,17 @@ impl Invocation {
         let text = |name: &str| headers.get(name).and_then(|it| it.to_str().ok()).unwrap_or_default();
         Ok(Self {
             id: text(header::INVOCATION_ID).to_owned(),
-            operation_id: text("traceparent").split('-').nth(1).unwrap_or_default().to_owned(),
+            operation_id: operation_id(headers).to_owned(),
             envelope,
             shortened: excerpt.shortened,
         })
     }
+}
+
+/// Trace id of the host's request row; empty when the host sends none.
+pub fn operation_id(headers: &HeaderMap) -> &str {
+    let traceparent = headers.get("traceparent").and_then(|it| it.to_str().ok()).unwrap_or_default();
+    traceparent.split('-').nth(1).unwrap_or_default()
 }
 
 /// JSON text with the tails of its long strings left out, made piece by piece.

@@ -1,9 +1,13 @@
 //! The Functions host's wire contract with a custom handler: names and shapes, no behaviour.
 
+mod durable;
 mod envelope;
 mod reply;
 pub mod timespan;
 
+pub use durable::{
+    ACTIVITY_FUNCTION, ORCHESTRATOR_FUNCTION, START_FUNCTION, STATUS_FUNCTION, WEBHOOK_PATH, instance_id_problem,
+};
 pub use envelope::{Envelope, text};
 pub use reply::InvocationResult;
 
@@ -31,6 +35,9 @@ pub mod header {
 
 /// The one blob function, as its folder, its route and its telemetry operation are called.
 pub const BLOB_FUNCTION: &str = "BlobBufferProcessor";
+/// All functions of the app.
+pub const FUNCTIONS: &[&str] =
+    &[BLOB_FUNCTION, START_FUNCTION, STATUS_FUNCTION, ORCHESTRATOR_FUNCTION, ACTIVITY_FUNCTION];
 /// Container the blob function is triggered by.
 pub const INPUT_CONTAINER: &str = "input";
 /// Container the result records go to.

@@ -21,6 +21,8 @@ use tokio::time::{Instant, sleep};
 pub const MARK: &str = "INCIDENT_LAB_FOLDER";
 const FOLDERS: [&str; 3] = ["azurite", "tables", "logs"];
 const JOURNAL: &str = "processed.jsonl";
+/// The task hub's file, with what SQLite keeps beside it.
+const TASK_HUB: [&str; 3] = ["task-hub.db", "task-hub.db-wal", "task-hub.db-shm"];
 /// How long leftovers may take to end after SIGTERM. Azurite keeps its index in memory and writes it out on SIGTERM.
 const GRACE: Duration = Duration::from_secs(5);
 /// How long a lock may be held by somebody who is about to let it go.
@@ -119,7 +121,7 @@ impl Folder {
     /// # Errors
     /// When something cannot be removed.
     pub fn clear(&self) -> Result<(), FolderError> {
-        for name in FOLDERS.into_iter().chain([JOURNAL]) {
+        for name in FOLDERS.into_iter().chain([JOURNAL]).chain(TASK_HUB) {
             let path = self.path.join(name);
             let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
             match removed {
@@ -135,6 +137,11 @@ impl Folder {
     /// What remembers which blobs were processed.
     pub fn journal(&self) -> PathBuf {
         self.path.join(JOURNAL)
+    }
+
+    /// The task hub's file.
+    pub fn task_hub(&self) -> PathBuf {
+        self.path.join(TASK_HUB[0])
     }
 
     /// Output of the processes the lab starts.

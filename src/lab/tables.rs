@@ -25,6 +25,8 @@ pub enum Table {
     PerformanceCounters,
     /// The host's log lines as the workspace keeps them.
     FunctionAppLogs,
+    /// One row per work item of the task hub: what it cost, which no table of Azure Monitor tells.
+    Episodes,
 }
 
 impl Table {
@@ -37,6 +39,7 @@ impl Table {
             Self::Dependencies => "dependencies",
             Self::PerformanceCounters => "performanceCounters",
             Self::FunctionAppLogs => "FunctionAppLogs",
+            Self::Episodes => "episodes",
         }
     }
 }

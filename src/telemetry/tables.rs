@@ -16,7 +16,7 @@ use tracing::{
 };
 use tracing_subscriber::{Layer, layer::Context, registry::LookupSpan};
 
-use super::GAUGE;
+use super::{GAUGE, TRACE};
 use crate::clock;
 
 /// Performance counter names in Application Insights: `\Process(instance)\counter`.
@@ -28,6 +28,7 @@ pub(super) struct TableLayer {
     performance_counters: File,
     custom_metrics: File,
     dependencies: File,
+    traces: File,
     role_name: String,
     role_instance: String,
     target: String,
@@ -49,6 +50,7 @@ impl TableLayer {
             performance_counters: table("performanceCounters")?,
             custom_metrics: table("customMetrics")?,
             dependencies: table("dependencies")?,
+            traces: table("traces")?,
             role_name: role_name.to_owned(),
             role_instance: role_instance.to_owned(),
             target: target.to_owned(),
@@ -82,6 +84,33 @@ impl TableLayer {
         }
     }
 
+    /// A line about an orchestration. Its fields are its custom dimensions.
+    fn trace(&self, level: tracing::Level, mut fields: Fields) {
+        let severity = match level {
+            tracing::Level::ERROR => 3,
+            tracing::Level::WARN => 2,
+            _ => 1,
+        };
+        let mut take = |name: &str| fields.0.as_object_mut().and_then(|it| it.remove(name)).unwrap_or_default();
+        let (message, operation_id, host_operation_id) =
+            (take("message"), take("operation_id"), take("host_operation_id"));
+        let mut dimensions = fields.0;
+        // As the corrected queries name them.
+        dimensions["HostOperationId"] = host_operation_id;
+        dimensions["instanceId"] = operation_id.clone();
+        let row = json!({
+            "itemType": "trace",
+            "itemCount": 1,
+            "message": message,
+            "severityLevel": severity,
+            "operation_Id": operation_id,
+            "operation_Name": "",
+            "operation_ParentId": "",
+            "customDimensions": dimensions,
+        });
+        self.append(&self.traces, clock::utc_now(), row);
+    }
+
     fn dependency(&self, open: &Open) {
         let fields = &open.fields;
         let success = if fields.0["success"] == json!(true) { "True" } else { "False" };
@@ -103,10 +132,18 @@ impl TableLayer {
 
 impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for TableLayer {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        if event.metadata().target() == GAUGE {
-            let mut fields = Fields::default();
-            event.record(&mut fields);
-            self.gauge(&fields);
+        let metadata = event.metadata();
+        let mut fields = Fields::default();
+        match metadata.target() {
+            GAUGE => {
+                event.record(&mut fields);
+                self.gauge(&fields);
+            }
+            TRACE => {
+                event.record(&mut fields);
+                self.trace(*metadata.level(), fields);
+            }
+            _ => {}
         }
     }
 
@@ -162,6 +199,10 @@ impl Visit for Fields {
         self.set(field, json!(value));
     }
 
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.set(field, json!(value));
+    }
+
     fn record_bool(&mut self, field: &Field, value: bool) {
         self.set(field, json!(value));
     }
@@ -185,6 +226,8 @@ mod tests {
         tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
             tracing::info!(target: "gauge", name = r"\Process(??APP_WIN32_PROC??)\Private Bytes", value = 7_u64);
             tracing::info!(target: "gauge", name = "handler.front_rss", value = 8_u64);
+            let id = "0af7651916cd43dd8448eb211c80319c";
+            tracing::warn!(target: "trace", operation_id = id, host_operation_id = "h", past_events = 3_usize, "Episode x");
             let span = tracing::info_span!(
                 target: "dependency", "dependency", name = "GET input/a", detail = "bytes=0-1",
                 result_code = tracing::field::Empty, success = tracing::field::Empty
@@ -195,6 +238,15 @@ mod tests {
         assert_eq!((&counter["counter"], &counter["value"]), (&json!("Private Bytes"), &json!(7)));
         assert_eq!((&counter["category"], &counter["cloud_RoleName"]), (&json!("Process"), &json!("app")));
         assert_eq!(rows(&folder, "customMetrics.jsonl")[0]["name"], "handler.front_rss");
+        let trace = &rows(&folder, "traces.jsonl")[0];
+        assert_eq!((&trace["message"], &trace["severityLevel"]), (&json!("Episode x"), &json!(2)));
+        assert_eq!(
+            (&trace["operation_Id"], &trace["operation_Name"]),
+            (&json!("0af7651916cd43dd8448eb211c80319c"), &json!(""))
+        );
+        let dimensions =
+            json!({"past_events": 3, "HostOperationId": "h", "instanceId": "0af7651916cd43dd8448eb211c80319c"});
+        assert_eq!(trace["customDimensions"], dimensions);
         let call = &rows(&folder, "dependencies.jsonl")[0];
         assert_eq!((&call["resultCode"], &call["success"]), (&json!("206"), &json!("True")));
         assert!(

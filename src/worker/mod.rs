@@ -20,7 +20,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::{connection::Connection, protocol::Outcome, supervisor::Supervisor};
-use crate::{blob::BlobName, settings::Settings};
+use crate::{blob::BlobName, settings::BlobSettings};
 
 /// What an invocation is about, for the worker and for telemetry.
 #[derive(Clone, Debug)]
@@ -81,7 +81,7 @@ const FAREWELL: Duration = Duration::from_secs(2);
 
 impl Worker {
     /// Starts a worker and keeps one running until [`Worker::stop`].
-    pub fn start(settings: &Settings, arguments: Vec<String>) -> Self {
+    pub fn start(settings: &BlobSettings, arguments: Vec<String>) -> Self {
         let (current, watched) = watch::channel(None);
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let supervisor = Supervisor {

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     blob::{BlobName, BlobReader, CallObserver, Patience, ProcessError, Processed, Processor, Reservations, WorkerId},
-    settings::Settings,
+    settings::BlobSettings,
 };
 
 /// The data segment may grow to this many times the memory limit beyond what it was at the start: so
@@ -32,7 +32,7 @@ const BLOCKING_THREADS: usize = 2;
 ///
 /// # Errors
 /// When fd 0 is not the front's socket, or storage cannot be set up.
-pub fn run(settings: &Settings) -> anyhow::Result<()> {
+pub fn run(settings: &BlobSettings) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(std::thread::available_parallelism().map_or(2, |it| it.get().clamp(2, 4)))
         .max_blocking_threads(BLOCKING_THREADS)
@@ -42,7 +42,7 @@ pub fn run(settings: &Settings) -> anyhow::Result<()> {
     runtime.block_on(serve(settings))
 }
 
-async fn serve(settings: &Settings) -> anyhow::Result<()> {
+async fn serve(settings: &BlobSettings) -> anyhow::Result<()> {
     let socket = StdUnixStream::from(std::io::stdin().as_fd().try_clone_to_owned()?);
     socket.set_nonblocking(true)?;
     let (mut from_front, mut to_front) = typed::<ToWorker, FromWorker>(UnixStream::from_std(socket)?);
@@ -54,7 +54,7 @@ async fn serve(settings: &Settings) -> anyhow::Result<()> {
     let worker = Worker {
         service: Arc::new(settings.storage.blob_service()?),
         processor: Processor::new(
-            &settings.blob,
+            settings,
             Reservations::new(limit_data(memory_limit_bytes)?, data_bytes),
             WorkerId { generation, pid: std::process::id() },
         ),

@@ -6,7 +6,7 @@ use incident_labs::lab::{
     azurite::{Azurite, Ports},
     blob_trigger::{BlobMessage, HOSTS_CONTAINER, POISON_QUEUE, trigger_queue},
     commands::{
-        session::{Session, SessionOptions},
+        session::{Blobs, Session, SessionOptions},
         stage,
     },
     folder::Folder,
@@ -24,6 +24,7 @@ async fn session(scratch: &Scratch) -> Session {
         folder: Folder::open(&scratch.path().join("run")).await.unwrap(),
         script_root,
         settings: vec![("BLOB_VARIANT".into(), "streaming".into())],
+        port: Default::default(),
         pace: Some(Duration::from_millis(100)),
         echo: None,
     };
@@ -31,7 +32,7 @@ async fn session(scratch: &Scratch) -> Session {
 }
 
 async fn result(session: &Session, name: &str) -> Value {
-    let read = async || session.storage.read("results", &format!("{name}.json")).await.ok().flatten();
+    let read = async || session.blobs().unwrap().storage.read("results", &format!("{name}.json")).await.ok().flatten();
     serde_json::from_slice(&eventually(SOON, read).await).unwrap()
 }
 
@@ -39,13 +40,13 @@ async fn result(session: &Session, name: &str) -> Value {
 async fn each_version_of_a_blob_gets_a_receipt_and_a_run() {
     let scratch = Scratch::new();
     let session = session(&scratch).await;
-    session.storage.put("input", "a/b c.txt", "first", None).await.unwrap();
+    session.blobs().unwrap().storage.put("input", "a/b c.txt", "first", None).await.unwrap();
     assert_eq!(result(&session, "a/b c.txt").await["size_bytes"], 5);
-    session.storage.put("input", "a/b c.txt", "second", None).await.unwrap();
+    session.blobs().unwrap().storage.put("input", "a/b c.txt", "second", None).await.unwrap();
     eventually(SOON, async || (result(&session, "a/b c.txt").await["size_bytes"] == 6).then_some(())).await;
 
     let prefix = "blobreceipts/incidentlab/Host.Functions.BlobBufferProcessor/";
-    let receipts = session.storage.list(HOSTS_CONTAINER, prefix, true).await.unwrap();
+    let receipts = session.blobs().unwrap().storage.list(HOSTS_CONTAINER, prefix, true).await.unwrap();
     assert_eq!(receipts.len(), 2, "{receipts:?}");
     for receipt in receipts {
         assert!(receipt.metadata.is_empty(), "the receipt is still incomplete: {receipt:?}");
@@ -60,9 +61,9 @@ async fn each_version_of_a_blob_gets_a_receipt_and_a_run() {
 async fn messages_without_a_blob_or_of_an_old_version_are_dropped() {
     let scratch = Scratch::new();
     let session = session(&scratch).await;
-    session.storage.put("input", "present", "x", None).await.unwrap();
+    session.blobs().unwrap().storage.put("input", "present", "x", None).await.unwrap();
     result(&session, "present").await;
-    let queue = session.storage.queue(&trigger_queue()).await.unwrap();
+    let queue = session.blobs().unwrap().storage.queue(&trigger_queue()).await.unwrap();
     let id = "Host.Functions.BlobBufferProcessor";
     for (name, etag, id) in
         [("gone", "\"0x1\"", id), ("present", "\"0x2\"", id), ("present", "\"0x3\"", "Host.Functions.X")]
@@ -79,16 +80,18 @@ async fn messages_without_a_blob_or_of_an_old_version_are_dropped() {
 async fn a_storage_outage_is_survived() {
     let scratch = Scratch::new();
     let mut session = session(&scratch).await;
-    session.storage.put("input", "before", "1", None).await.unwrap();
+    session.blobs().unwrap().storage.put("input", "before", "1", None).await.unwrap();
     result(&session, "before").await;
 
     let traces = session.folder.tables().join("traces.jsonl");
-    session.azurite.stop().await;
+    let Blobs { azurite, storage, trigger, inputs } = session.blobs.take().unwrap();
+    azurite.stop().await;
     let noticed = async || std::fs::read_to_string(&traces).unwrap().contains("blob listing fails").then_some(());
     eventually(SOON, noticed).await;
-    session.azurite = Azurite::start(&session.folder, Ports::Free).await.unwrap();
+    let azurite = Azurite::start(&session.folder, Ports::Free).await.unwrap();
+    session.blobs = Some(Blobs { azurite, storage, trigger, inputs });
 
-    session.storage.put("input", "after", "22", None).await.unwrap();
+    session.blobs().unwrap().storage.put("input", "after", "22", None).await.unwrap();
     assert_eq!(result(&session, "after").await["size_bytes"], 2);
     session.stop(SOON).await;
 }

@@ -87,7 +87,7 @@ fn call_for(recorded: &Value) -> Call {
         ["name", "ext"].iter().filter_map(|name| Some(((*name).to_owned(), decoded(name)?))).collect();
     let (data, metadata) = blob_trigger("blob", "AzureWebJobsStorage", container, blob, &uri, &parameters, &facts);
     let function = recorded["line"].as_str().unwrap().split(['/', ' ']).nth(2).unwrap().to_owned();
-    Call { function, reason: "a test".to_owned(), trigger_details: None, data, metadata }
+    Call { function, reason: "a test".to_owned(), data, metadata, ..Call::default() }
 }
 
 /// Takes the time of the call out of a body; ids go with [`normal`].

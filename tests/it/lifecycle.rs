@@ -134,7 +134,7 @@ async fn a_missing_executable_is_retried_only_by_a_time_out_and_ends_the_host() 
     };
     let stand_in = StandIn::start(missing).await;
     let outcome = stand_in.ping(json!({})).await;
-    assert!(outcome.error.unwrap().contains("FunctionTimeoutException"));
+    assert!(outcome.exception.unwrap().to_string().contains("FunctionTimeoutException"));
     stand_in.stopped().await;
     let (actual, recorded) = kept(&stand_in, &failed_start("exeMissing"));
     assert_eq!(actual, recorded);

@@ -33,6 +33,7 @@ async fn session(scratch: &Scratch) -> Session {
         folder: Folder::open(&scratch.path().join("run")).await.unwrap(),
         script_root,
         settings: settings.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
+        port: Default::default(),
         pace: Some(Duration::from_millis(100)),
         echo: None,
     };
@@ -41,20 +42,20 @@ async fn session(scratch: &Scratch) -> Session {
 
 /// Seven blobs of 256 MiB, all queued before the first is taken.
 async fn release_together(session: &Session, scratch: &Scratch) {
-    session.trigger.pause();
-    session.storage.ensure_container("staging").await.unwrap();
-    session.storage.upload("staging", "blob", &zeros_file(scratch, 256)).await.unwrap();
+    session.blobs().unwrap().trigger.pause();
+    session.blobs().unwrap().storage.ensure_container("staging").await.unwrap();
+    session.blobs().unwrap().storage.upload("staging", "blob", &zeros_file(scratch, 256)).await.unwrap();
     let copies = (0..BLOBS).map(|n| async move {
-        session.storage.copy(("staging", "blob"), ("input", &format!("blob-{n}"))).await.unwrap();
+        session.blobs().unwrap().storage.copy(("staging", "blob"), ("input", &format!("blob-{n}"))).await.unwrap();
     });
     join_all(copies).await;
-    let queue = session.storage.queue(&trigger_queue()).await.unwrap();
+    let queue = session.blobs().unwrap().storage.queue(&trigger_queue()).await.unwrap();
     eventually(ALL_TRIES, async || (queue.peek().await.unwrap().len() == BLOBS).then_some(())).await;
-    session.trigger.resume();
+    session.blobs().unwrap().trigger.resume();
 }
 
 async fn is_recorded(session: &Session, n: usize) -> bool {
-    session.storage.read("results", &format!("blob-{n}.json")).await.unwrap().is_some()
+    session.blobs().unwrap().storage.read("results", &format!("blob-{n}.json")).await.unwrap().is_some()
 }
 
 #[tokio::test]
@@ -65,7 +66,7 @@ async fn seven_whole_blobs_at_once_are_killed_for_by_the_kernel_and_none_is_lost
     let front = session.host.pid();
     release_together(&session, &scratch).await;
 
-    let poison = session.storage.queue(POISON_QUEUE).await.unwrap();
+    let poison = session.blobs().unwrap().storage.queue(POISON_QUEUE).await.unwrap();
     let (recorded, poisoned) = eventually(ALL_TRIES, async || {
         let recorded = join_all((0..BLOBS).map(|n| is_recorded(&session, n))).await;
         let poisoned: Vec<_> =

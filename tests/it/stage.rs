@@ -2,7 +2,10 @@
 
 use std::{fs, os::unix::fs::PermissionsExt, path::Path, process::Command};
 
-use incident_labs::lab::stage::{KNOWN_FUNCTIONS, Preset, StageError, stage, write_local_settings};
+use incident_labs::{
+    host::{BLOB_FUNCTION, FUNCTIONS},
+    lab::stage::{Preset, StageError, stage, write_local_settings},
+};
 use serde_json::{Value, json};
 
 use crate::harness::{HANDLER, LAB, Scratch};
@@ -24,13 +27,21 @@ fn files_of(root: &Path) -> Vec<String> {
     found
 }
 
+/// All functions' declarations, and these.
+fn app_files(more: &[&str]) -> Vec<String> {
+    let functions = FUNCTIONS.iter().map(|it| format!("{it}/function.json"));
+    let mut files: Vec<String> = functions.chain(more.iter().map(|it| (*it).to_owned())).collect();
+    files.sort();
+    files
+}
+
 #[test]
 fn the_app_is_staged_flat_and_complete() {
     let scratch = Scratch::new();
     let out = scratch.path().join("stage");
     for _ in 0..2 {
-        stage(Path::new(ROOT), Path::new(HANDLER), &out, KNOWN_FUNCTIONS).unwrap();
-        assert_eq!(files_of(&out), ["BlobBufferProcessor/function.json", "handler", "host.json"]);
+        stage(Path::new(ROOT), Path::new(HANDLER), &out, FUNCTIONS).unwrap();
+        assert_eq!(files_of(&out), app_files(&["handler", "host.json"]));
         let mode = |file: &str| fs::metadata(out.join(file)).unwrap().permissions().mode() & 0o777;
         assert_eq!((mode("handler"), mode("host.json")), (0o755, 0o644));
     }
@@ -44,7 +55,7 @@ fn the_app_is_staged_flat_and_complete() {
 fn a_folder_with_something_else_in_it_is_left_alone() {
     let scratch = Scratch::new();
     fs::write(scratch.path().join("thesis.txt"), "").unwrap();
-    let error = stage(Path::new(ROOT), Path::new(HANDLER), &scratch.path(), KNOWN_FUNCTIONS).unwrap_err();
+    let error = stage(Path::new(ROOT), Path::new(HANDLER), &scratch.path(), FUNCTIONS).unwrap_err();
     assert!(matches!(error, StageError::Occupied(_)), "{error}");
     assert!(scratch.path().join("thesis.txt").exists());
 }
@@ -174,7 +185,7 @@ fn what_the_host_would_ignore_is_refused() {
         let json = "functions/BlobBufferProcessor/function.json";
         fs::copy(Path::new(ROOT).join(json), app.join(json)).unwrap();
         fs::write(app.join("handler"), b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x03\0\x3e\0").unwrap();
-        let attempt = || stage(&app, &app.join("handler"), &scratch.path().join("out"), KNOWN_FUNCTIONS);
+        let attempt = || stage(&app, &app.join("handler"), &scratch.path().join("out"), &[BLOB_FUNCTION]);
         attempt().unwrap_or_else(|error| panic!("the app is fine before {}: {error}", refusal.claim));
 
         (refusal.change)(&app);
@@ -193,6 +204,5 @@ fn the_command_stages_for_the_core_tools() {
         .output()
         .unwrap();
     assert!(run.status.success(), "{run:?}");
-    let want = ["BlobBufferProcessor/function.json", "handler", "host.json", "local.settings.json"];
-    assert_eq!(files_of(&out), want);
+    assert_eq!(files_of(&out), app_files(&["handler", "host.json", "local.settings.json"]));
 }

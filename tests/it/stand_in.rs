@@ -6,7 +6,7 @@ use incident_labs::lab::{
     host::{Call, Host, HostLog, HostOptions, Identity, Level, LogLine, Outcome},
     tables::{Table, Tables},
 };
-use serde_json::{Map, Value};
+use serde_json::Value;
 use tempfile::TempDir;
 use tokio::sync::watch;
 
@@ -116,7 +116,7 @@ impl StandIn {
 pub(crate) async fn ping(host: &Host, data: Value) -> Outcome {
     let data = data.as_object().cloned().unwrap_or_default();
     let reason = "This function was programmatically called via the host APIs.".to_owned();
-    host.invoke(Call { function: "ping".to_owned(), reason, trigger_details: None, data, metadata: Map::new() }).await
+    host.invoke(Call { function: "ping".to_owned(), reason, data, ..Call::default() }).await
 }
 
 pub(crate) fn golden(name: &str) -> Value {

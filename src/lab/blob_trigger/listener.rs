@@ -155,6 +155,7 @@ async fn run_function(
         trigger_details: Some(facts::trigger_details(received, &facts)),
         data,
         metadata,
+        ..Call::default()
     };
     let outcome = {
         let mut invocation = std::pin::pin!(shared.host.invoke(call));

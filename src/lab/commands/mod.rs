@@ -2,6 +2,7 @@
 
 pub mod azurite;
 pub mod bench;
+pub mod http_host;
 pub mod load;
 pub mod process;
 pub mod redrive;

@@ -13,8 +13,10 @@ use tokio::time::sleep;
 use walkdir::WalkDir;
 
 use super::{
-    EXIT_OK, EXIT_WRONG, UsageError, interrupted,
-    session::{Session, SessionOptions, last_lines},
+    EXIT_OK, EXIT_WRONG, UsageError,
+    http_host::HttpPort,
+    interrupted,
+    session::{Blobs, Session, SessionOptions, last_lines},
     stage,
 };
 use crate::{
@@ -75,10 +77,10 @@ async fn run_in(
     let script_root = folder.join("stage");
     stage::make(&script_root, handler)?;
     let folder = Folder::open(folder).await?;
-    let options = SessionOptions { folder, script_root, settings, pace: Some(PACE), echo: None };
+    let options = SessionOptions { folder, script_root, settings, pace: Some(PACE), port: HttpPort::Free, echo: None };
     let session = Session::start(options).await?;
     let outcome = tokio::select! {
-        outcome = send_and_check(&session, files, json) => outcome,
+        outcome = send_and_check(session.blobs()?, files, json) => outcome,
         reason = session.host.stopped() => Err(anyhow::anyhow!("the host stopped: {reason}")),
         result = interrupted() => Err(result.err().map_or_else(|| anyhow::anyhow!("interrupted"), Into::into)),
     };
@@ -112,15 +114,15 @@ fn collect(paths: &[PathBuf]) -> Result<Files, UsageError> {
     if files.is_empty() { Err(UsageError("there are no files in these folders".to_owned())) } else { Ok(files) }
 }
 
-async fn send_and_check(session: &Session, files: &Files, json: bool) -> anyhow::Result<u8> {
-    let mut pending = upload(session, files).await?;
+async fn send_and_check(blobs: &Blobs, files: &Files, json: bool) -> anyhow::Result<u8> {
+    let mut pending = upload(blobs, files).await?;
     let mut progress = Progress::start("processed", pending.len());
     if !json {
         progress.print(&format!("{:<40} {:>14} {:<64} {:<9} {:>9} worker", "name", "bytes", "sha256", "variant", "ms"));
     }
     let mut wrong = 0;
     while !pending.is_empty() {
-        for (name, verdict) in settled(session, &pending).await? {
+        for (name, verdict) in settled(blobs, &pending).await? {
             pending.remove(&name);
             wrong += usize::from(verdict.get("error").is_some());
             progress.print(&if json { verdict.to_string() } else { row(&verdict) });
@@ -139,11 +141,11 @@ async fn send_and_check(session: &Session, files: &Files, json: bool) -> anyhow:
     Ok(if wrong == 0 { EXIT_OK } else { EXIT_WRONG })
 }
 
-async fn upload(session: &Session, files: &Files) -> anyhow::Result<BTreeMap<String, Uploaded>> {
+async fn upload(blobs: &Blobs, files: &Files) -> anyhow::Result<BTreeMap<String, Uploaded>> {
     let mut progress = Progress::start("uploaded", files.len());
     let mut uploads = stream::iter(files)
         .map(|(name, file)| async move {
-            session.storage.upload(INPUT_CONTAINER, name, file).await.map(|it| (name.clone(), it))
+            blobs.storage.upload(INPUT_CONTAINER, name, file).await.map(|it| (name.clone(), it))
         })
         .buffer_unordered(PARALLEL_UPLOADS);
     let mut uploaded = BTreeMap::new();
@@ -156,16 +158,16 @@ async fn upload(session: &Session, files: &Files) -> anyhow::Result<BTreeMap<Str
 }
 
 /// Results and failures that have come in, as records; those that are not right have an `error`.
-async fn settled(session: &Session, pending: &BTreeMap<String, Uploaded>) -> anyhow::Result<Vec<(String, Value)>> {
+async fn settled(blobs: &Blobs, pending: &BTreeMap<String, Uploaded>) -> anyhow::Result<Vec<(String, Value)>> {
     let mut found = Vec::new();
-    for blob in session.storage.list(RESULTS_CONTAINER, "", false).await? {
+    for blob in blobs.storage.list(RESULTS_CONTAINER, "", false).await? {
         let Some((name, want)) = blob.name.strip_suffix(".json").and_then(|it| pending.get_key_value(it)) else {
             continue;
         };
-        let Some(text) = session.storage.read(RESULTS_CONTAINER, &blob.name).await? else { continue };
+        let Some(text) = blobs.storage.read(RESULTS_CONTAINER, &blob.name).await? else { continue };
         found.push((name.clone(), verdict(name, &text, want)));
     }
-    for message in session.storage.queue(POISON_QUEUE).await?.receive(32, POISON_LEASE).await? {
+    for message in blobs.storage.queue(POISON_QUEUE).await?.receive(32, POISON_LEASE).await? {
         let name = BlobMessage::decode(&message.text).map(|it| it.blob_name).unwrap_or_default();
         if pending.contains_key(&name) && !found.iter().any(|(it, _)| *it == name) {
             let record = json!({"name": name, "error": "failed too often: stands in the poison queue"});

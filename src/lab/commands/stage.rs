@@ -8,7 +8,10 @@ use std::{
 use anyhow::{Context, ensure};
 
 use super::EXIT_OK;
-use crate::lab::stage::{KNOWN_FUNCTIONS, Preset, stage, write_local_settings};
+use crate::{
+    host::FUNCTIONS,
+    lab::stage::{Preset, stage, write_local_settings},
+};
 
 /// The source tree this lab was built from.
 pub fn source() -> &'static Path {
@@ -40,7 +43,7 @@ pub fn make(out: &Path, handler: Option<PathBuf>) -> anyhow::Result<()> {
         Some(handler) => handler,
         None => build()?,
     };
-    Ok(stage(source(), &handler, out, KNOWN_FUNCTIONS)?)
+    Ok(stage(source(), &handler, out, FUNCTIONS)?)
 }
 
 /// Builds the handler as it is deployed: optimised, without the lab.

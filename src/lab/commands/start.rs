@@ -1,4 +1,4 @@
-//! `lab start`: storage, host and trigger, until Ctrl-C.
+//! `lab start`: storage, host, triggers and task hub, until Ctrl-C.
 
 use std::{
     io::{IsTerminal, stdout},
@@ -7,13 +7,18 @@ use std::{
 };
 
 use super::{
-    EXIT_OK, interrupted,
-    session::{Session, SessionOptions},
+    EXIT_OK,
+    http_host::HttpPort,
+    interrupted,
+    session::{Blobs, Session, SessionOptions},
     stage,
 };
-use crate::lab::{
-    folder::{Folder, kill_processes_of},
-    host::{Echo, Level, LogLine},
+use crate::{
+    host::WEBHOOK_PATH,
+    lab::{
+        folder::{Folder, kill_processes_of},
+        host::{Echo, Level, LogLine},
+    },
 };
 
 /// What `lab start` was asked for.
@@ -29,6 +34,8 @@ pub struct StartOptions {
     pub settings: Vec<(String, String)>,
     /// Longest time a new blob goes unnoticed.
     pub pace: Option<Duration>,
+    /// Where HTTP functions and webhooks listen.
+    pub port: HttpPort,
 }
 
 /// Runs until Ctrl-C; a second one skips the drain.
@@ -52,13 +59,13 @@ pub async fn run(options: StartOptions) -> anyhow::Result<u8> {
         script_root,
         settings: options.settings,
         pace: options.pace,
+        port: options.port,
         echo: console(),
     })
     .await?;
     introduce(&session);
     let gave_up = tokio::select! {
-        reason = session.host.stopped() => Some(format!("the host stopped: {reason}")),
-        status = session.azurite.ended() => Some(format!("storage ended ({status:?}): see logs/azurite.log")),
+        reason = session.ended() => Some(reason),
         result = interrupted() => { result?; None }
     };
     eprintln!("stopping; Ctrl-C again to stop at once");
@@ -73,19 +80,33 @@ pub async fn run(options: StartOptions) -> anyhow::Result<u8> {
 }
 
 fn introduce(session: &Session) {
-    let account = session.azurite.account();
-    let table = session.azurite.ports()[2];
-    let input = session.inputs.first().map(String::as_str).unwrap_or_default();
+    if let Ok(blobs) = session.blobs() {
+        introduce_storage(blobs);
+    }
+    let base = session.http.url();
+    for route in &session.http.routes {
+        let (method, path) = route.split_once(' ').unwrap_or_default();
+        println!("  {:<8} {base}{path}", method.to_lowercase());
+    }
+    if session.http.hub.is_some() {
+        println!("  durable  {base}{WEBHOOK_PATH}");
+    }
+    println!("  handler  http://127.0.0.1:{}", session.host.port());
+    println!("  folder   {}", session.folder.path().display());
+    println!("  stop     Ctrl-C");
+}
+
+fn introduce_storage(blobs: &Blobs) {
+    let account = blobs.azurite.account();
+    let table = blobs.azurite.ports()[2];
+    let input = blobs.inputs.first().map(String::as_str).unwrap_or_default();
     println!("  blob     {}", account.blob_endpoint);
     println!("  queue    {}", account.queue_endpoint);
     println!("  table    http://127.0.0.1:{table}/{}", account.name);
-    println!("  handler  http://127.0.0.1:{}", session.host.port());
-    println!("  folder   {}", session.folder.path().display());
     println!("  upload   to container {input}; results appear in container results, for example");
     println!("           az storage blob upload --blob-endpoint {} --auth-mode key \\", account.blob_endpoint);
     println!("             --account-name {} --account-key KEY (Azurite's published one) \\", account.name);
     println!("             --container-name {input} --file FILE --name FILE");
-    println!("  stop     Ctrl-C");
 }
 
 /// Lines from Information up, coloured on a terminal.

@@ -90,7 +90,7 @@ pub fn blob_trigger(
 }
 
 /// A .NET string goes over the wire as a JSON string that holds JSON.
-fn encoded(text: &str) -> Value {
+pub(in crate::lab) fn encoded(text: &str) -> Value {
     Value::String(Value::from(text).to_string())
 }
 

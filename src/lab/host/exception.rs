@@ -34,7 +34,7 @@ impl Exception {
     }
 
     /// What the host makes of an invocation's failure.
-    pub(super) fn of_invocation(function: &str, cause: Self) -> Self {
+    pub(in crate::lab) fn of_invocation(function: &str, cause: Self) -> Self {
         let message = format!("Exception while executing function: Functions.{function}");
         Self::new("Microsoft.Azure.WebJobs.Host.FunctionInvocationException", message).caused_by(cause)
     }

@@ -12,7 +12,8 @@ use super::{
     dispatcher::HTTP_WORKER_SERVICE,
     exception::Exception,
     log::{self, Level, LogLine, Scope},
-    reply, version,
+    reply::{self, Reply},
+    version,
 };
 use crate::{
     clock,
@@ -34,7 +35,14 @@ pub struct Call {
     pub data: Map<String, Value>,
     /// Binding data, without `sys`, which the host adds.
     pub metadata: Map<String, Value>,
+    /// Binding data that comes after `sys`: the properties of the trigger's value.
+    pub properties: Map<String, Value>,
+    /// Whether a good answer is a success; always, if not set.
+    pub verify: Option<Verify>,
 }
+
+/// Looks into an answer; its exception fails the invocation, whose answer is taken all the same.
+pub type Verify = fn(&Reply) -> Result<(), Exception>;
 
 /// How an invocation ended.
 #[derive(Clone, Debug)]
@@ -43,8 +51,12 @@ pub struct Outcome {
     pub invocation_id: String,
     /// Whether the function succeeded.
     pub succeeded: bool,
-    /// The exception it failed with, as printed.
-    pub error: Option<String>,
+    /// The exception it failed with.
+    pub exception: Option<Exception>,
+    /// Whether it was the function's time-out.
+    pub timed_out: bool,
+    /// What the handler answered, if that could be understood.
+    pub reply: Option<Reply>,
     /// From "Executing" to "Executed".
     pub duration: Duration,
 }
@@ -56,7 +68,8 @@ impl Host {
         let inner = &self.inner;
         let scope = Scope::new(&call.function);
         let category = format!("Function.{}", call.function);
-        let (began, started, reason) = (Instant::now(), clock::utc_now(), call.reason.clone());
+        let (began, started, verify) = (Instant::now(), clock::utc_now(), call.verify);
+        let reason = if call.reason.is_empty() { "(null)".to_owned() } else { call.reason.clone() };
         let tell = |level, message| inner.log.record(LogLine::new(&category, level, message).within(&scope));
 
         let name = format!("Functions.{}", call.function);
@@ -72,12 +85,19 @@ impl Host {
                 return self.timed_out(Ended { scope: &scope, began, started, reason: &reason }).await;
             }
         };
-        let exception = result.err().map(|cause| Exception::of_invocation(&scope.function, cause));
-        self.executed(&Ended { scope: &scope, began, started, reason: &reason }, exception)
+        let (reply, failure) = match result {
+            Ok(reply) => {
+                let failure = reply.as_ref().zip(verify).and_then(|(reply, verify)| verify(reply).err());
+                (reply, failure)
+            }
+            Err(cause) => (None, Some(cause)),
+        };
+        let exception = failure.map(|cause| Exception::of_invocation(&scope.function, cause));
+        Outcome { reply, ..self.executed(&Ended { scope: &scope, began, started, reason: &reason }, exception) }
     }
 
     /// Calls the handler and waits for its result.
-    async fn carry_out(self, call: Call, scope: Scope) -> Result<(), Exception> {
+    async fn carry_out(self, call: Call, scope: Scope) -> Result<Option<Reply>, Exception> {
         let inner = &self.inner;
         self.await_initialized().await;
         let of_call = format!("for function: '{}' invocationId: '{}'", call.function, scope.id);
@@ -90,18 +110,19 @@ impl Host {
         let Some(reply) = reply::read(&response)? else {
             // The host forgets to finish an invocation whose result is null; only the time-out ends it.
             inner.closing.cancelled().await;
-            return Ok(());
+            return Ok(None);
         };
-        for (is_set, what) in [(reply.has_outputs, "Outputs"), (reply.has_return_value, "ReturnValue")] {
+        let is_set = [(!reply.outputs.is_empty(), "Outputs"), (!reply.return_value.is_null(), "ReturnValue")];
+        for (is_set, what) in is_set {
             if !is_set {
                 debug(format!("{what} not set on http response for invocationId:{}", scope.id));
             }
         }
         let category = format!("Function.{}.User", scope.function);
-        for line in reply.logs {
+        for line in &reply.logs {
             inner.log.record(LogLine::new(&category, Level::Information, line).within(&scope));
         }
-        Ok(())
+        Ok(Some(reply))
     }
 
     fn request(&self, call: Call, scope: &Scope) -> Request {
@@ -112,6 +133,7 @@ impl Host {
             "RandGuid": Uuid::new_v4().to_string(),
         });
         metadata.insert("sys".into(), sys);
+        metadata.extend(call.properties);
         let envelope = Envelope { data: call.data, metadata };
         Request {
             method: "POST",
@@ -138,15 +160,14 @@ impl Host {
             scope.id,
             duration.as_millis()
         );
-        let error = exception.as_ref().map(ToString::to_string);
         let mut line = LogLine::new(format!("Function.{}", scope.function), level, message).within(scope);
         line.exception = exception.clone();
         log.record(line);
-        if let Some(exception) = exception {
+        if let Some(exception) = exception.clone() {
             log.record(LogLine::new("Host.Results", Level::Error, "").within(scope).because(exception));
         }
         log.request(&log::Request { scope, started, duration, succeeded, reason });
-        Outcome { invocation_id: scope.id.clone(), succeeded, error, duration }
+        Outcome { invocation_id: scope.id.clone(), succeeded, exception, timed_out: false, reply: None, duration }
     }
 
     /// Fails the invocation at once, then kills the handler with everything else in flight: no cancellation reaches it.
@@ -162,7 +183,7 @@ impl Host {
             "Microsoft.Azure.WebJobs.Host.FunctionTimeoutException",
             format!("Timeout value of {limit} was exceeded by function: Functions.{function}"),
         );
-        let outcome = self.executed(&ended, Some(exception));
+        let outcome = Outcome { timed_out: true, ..self.executed(&ended, Some(exception)) };
         tokio::time::sleep(self.inner.options.timeout_grace).await;
         let message =
             format!("A function timeout has occurred. Restarting worker process executing invocationId '{id}'.");

@@ -1,14 +1,14 @@
 //! A stand-in for the Functions host, 4.1037: starts the handler, sends it invocations, takes its replies, and writes
 //! the log lines and rows the host writes.
 //!
-//! It speaks the host's wire to the byte and reacts as recordings of the host show. What it imitates is the behaviour of
-//! a function without output bindings.
+//! It speaks the host's wire to the byte and reacts as recordings of the host show. What becomes of outputs and return values is
+//! the business of whoever called.
 
 mod channel;
 mod dispatcher;
 mod environment;
 mod exception;
-pub(super) mod host_json;
+pub(in crate::lab) mod host_json;
 mod invocation;
 mod log;
 mod options;
@@ -27,9 +27,10 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 pub mod binding_data;
 
 pub use exception::Exception;
-pub use invocation::{Call, Outcome};
+pub use invocation::{Call, Outcome, Verify};
 pub use log::{Echo, HostLog, Identity, Level, LogLine, Scope};
 pub use options::{HostError, HostOptions};
+pub use reply::Reply;
 
 mod version {
     /// As in the header `X-Azure-Functions-HostVersion`.

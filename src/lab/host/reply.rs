@@ -1,15 +1,17 @@
 //! What the host makes of the handler's answer.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::{channel::Response, exception::Exception};
 
-/// A successful answer, as far as a function without output bindings is concerned: its outputs and its return value
-/// have nowhere to go, but the host notes when they are missing.
-#[derive(Debug, Default, PartialEq)]
-pub(super) struct Reply {
-    pub has_outputs: bool,
-    pub has_return_value: bool,
+/// A successful answer.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Reply {
+    /// Output bindings by name.
+    pub outputs: Map<String, Value>,
+    /// The trigger's return value; null where there is none.
+    pub return_value: Value,
+    /// Lines for the log.
     pub logs: Vec<String>,
 }
 
@@ -49,11 +51,11 @@ fn from_fields(fields: serde_json::Map<String, Value>) -> Option<Reply> {
     let mut reply = Reply::default();
     for (name, value) in fields {
         match (name.to_ascii_lowercase().as_str(), value) {
-            ("outputs", Value::Object(outputs)) => reply.has_outputs = !outputs.is_empty(),
+            ("outputs", Value::Object(outputs)) => reply.outputs = outputs,
             ("logs", Value::Array(lines)) => reply.logs = lines.into_iter().map(log_line).collect::<Option<_>>()?,
             ("outputs" | "logs", Value::Null) => {}
             ("outputs" | "logs", _) => return None,
-            ("returnvalue", value) => reply.has_return_value = !value.is_null(),
+            ("returnvalue", value) => reply.return_value = value,
             _ => {}
         }
     }

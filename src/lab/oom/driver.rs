@@ -18,8 +18,9 @@ use crate::{
     lab::{
         blob_trigger::{BlobMessage, trigger_queue},
         commands::{
+            http_host::HttpPort,
             interrupted, redrive,
-            session::{Session, SessionOptions},
+            session::{Blobs, Session, SessionOptions},
         },
         evidence::RunFolder,
         folder::Folder,
@@ -54,6 +55,7 @@ struct Stage<'a> {
     experiment: &'a Experiment,
     evidence: &'a RunFolder,
     session: &'a Session,
+    blobs: &'a Blobs,
     live: Live,
 }
 
@@ -94,10 +96,13 @@ impl Experiment {
             script_root: self.script_root.clone(),
             settings: remedy.settings(self.scale),
             pace: Some(PACE),
+            port: HttpPort::Free,
             echo: None,
         };
         let session = Session::start(options).await?;
-        let mut stage = Stage { experiment: self, evidence, session: &session, live: Live::new(evidence, self.scale) };
+        let blobs = session.blobs()?;
+        let live = Live::new(evidence, self.scale);
+        let mut stage = Stage { experiment: self, evidence, session: &session, blobs, live };
         let outcome = tokio::select! {
             outcome = stage.play(remedy, acts) => outcome,
             reason = session.host.stopped() => Err(anyhow::anyhow!("the host stopped: {reason}")),
@@ -160,10 +165,10 @@ impl Stage<'_> {
             let event: Event = serde_json::from_str(&line).with_context(|| format!("understand {line:?}"))?;
             self.live.on(&event);
             match &event {
-                Event::Burst { .. } => self.session.trigger.pause(),
+                Event::Burst { .. } => self.blobs.trigger.pause(),
                 Event::Copied { prefix, blobs } => {
                     self.queued(prefix, *blobs).await?;
-                    self.session.trigger.resume();
+                    self.blobs.trigger.resume();
                 }
                 _ => continue,
             }
@@ -194,7 +199,7 @@ impl Stage<'_> {
         if let Some(scenario) = &experiment.scenario {
             command.arg("--scenario").arg(scenario);
         }
-        let connection = self.session.azurite.account().connection_string().unwrap_or_default();
+        let connection = self.blobs.azurite.account().connection_string().unwrap_or_default();
         command.env("AzureWebJobsStorage", connection).envs([self.session.folder.mark()]);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log).kill_on_drop(true);
         command.spawn().context("start the load generator")
@@ -202,7 +207,7 @@ impl Stage<'_> {
 
     /// Waits until all blobs of a burst have their messages: then the trigger can take them together.
     async fn queued(&self, prefix: &str, blobs: usize) -> anyhow::Result<()> {
-        let queue = self.session.storage.queue(&trigger_queue()).await?;
+        let queue = self.blobs.storage.queue(&trigger_queue()).await?;
         let asked = Instant::now();
         loop {
             let messages = queue.peek().await?;
@@ -220,7 +225,7 @@ impl Stage<'_> {
     }
 
     async fn redrive(&mut self) -> anyhow::Result<()> {
-        let names = redrive::redrive(&self.session.storage).await?;
+        let names = redrive::redrive(&self.blobs.storage).await?;
         self.live.say(format!("re-driven {} blobs from the poison queue", names.len()));
         let now = clock::timestamp(clock::utc_now());
         let rows: Vec<Value> = names.iter().map(|name| json!({"timestamp": now, "name": name})).collect();
@@ -235,7 +240,7 @@ impl Stage<'_> {
 
     async fn are_processed(&self, names: &[String]) -> anyhow::Result<bool> {
         for name in names {
-            if self.session.storage.read(RESULTS_CONTAINER, &format!("{name}.json")).await?.is_none() {
+            if self.blobs.storage.read(RESULTS_CONTAINER, &format!("{name}.json")).await?.is_none() {
                 return Ok(false);
             }
         }
@@ -244,7 +249,7 @@ impl Stage<'_> {
 
     /// Fetches all result records.
     async fn collect(&self) -> anyhow::Result<()> {
-        let storage = &self.session.storage;
+        let storage = &self.blobs.storage;
         let listed = storage.list(RESULTS_CONTAINER, "", false).await?;
         let now = clock::timestamp(clock::utc_now());
         let records = stream::iter(listed).map(|it| async move { storage.read(RESULTS_CONTAINER, &it.name).await });

@@ -12,8 +12,6 @@ use std::{
 
 use serde_json::{Value, json};
 
-/// Functions the handler has code for.
-pub const KNOWN_FUNCTIONS: &[&str] = &[crate::host::BLOB_FUNCTION];
 /// Name of the executable in the script root and in `host.json`.
 const HANDLER: &str = "handler";
 
