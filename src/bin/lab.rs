@@ -5,7 +5,8 @@ use std::{path::PathBuf, process::ExitCode, time::Duration};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use incident_labs::lab::{
     commands::{
-        azurite, bench, http_host::HttpPort, load, parse_setting, process, redrive, report, run_oom, stage, start,
+        azurite, bench, http_host::HttpPort, load, parse_setting, process, redrive, report, run_oom, run_replay, stage,
+        start,
     },
     load::{Gate, Scale},
     oom::Remedy,
@@ -51,7 +52,7 @@ Exit codes:  0 every result is right; 1 some are wrong or failed five times; 3 i
     /// Cause an incident, apply its remedy, and say whether the evidence supports the hypothesis.
     #[command(subcommand)]
     Run(Run),
-    /// Drive a storage account with an incident's load.
+    /// Drive an account or an app with an incident's load.
     #[command(subcommand)]
     Load(Load),
     /// Run storage, host, triggers and task hub until Ctrl-C; the folder goes on where it was left, even after kill -9.
@@ -138,6 +139,57 @@ Example:     cargo lab run oom --remedy none        (the control: without a reme
 Evidence:    evidence/oom/latest: verdict.json, timeline.csv, tables/*.jsonl, manifest.jsonl
 Exit codes:  0 supported; 1 not supported; 2 inconclusive; 3 it could not run; 64 usage")]
     Oom(RunOom),
+    /// An orchestration whose history grows until replay dominates; then the same work with ContinueAsNew. About half a minute.
+    #[command(after_help = "\
+Example:     cargo lab run replay --continue-as-new-every 0      (the control: without the cure it must not be supported)
+             cargo lab run replay --iterations 500 --instances 10
+Evidence:    evidence/replay/latest: verdict.json, timeline.csv, instances.jsonl, tables/*.jsonl
+Exit codes:  0 supported; 1 not supported; 2 inconclusive; 3 it could not run; 64 usage")]
+    Replay(RunReplay),
+}
+
+#[derive(Args)]
+struct RunReplay {
+    #[command(flatten)]
+    storm: StormArgs,
+    /// Use this handler instead of building one.
+    #[arg(long)]
+    handler: Option<PathBuf>,
+    /// Where evidence is kept.
+    #[arg(long, default_value = "evidence")]
+    evidence: PathBuf,
+    /// Task hub and logs while it runs.
+    #[arg(long, default_value = ".lab/replay")]
+    folder: PathBuf,
+    /// Print verdict.json alone instead of tables.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args)]
+struct StormArgs {
+    /// A scenario other than the guide's.
+    #[arg(long, value_name = "FILE")]
+    scenario: Option<PathBuf>,
+    /// Iterations of incident and recovery.
+    #[arg(long, value_name = "N")]
+    iterations: Option<u64>,
+    /// Iterations after which the recovery continues as new; 0 = never.
+    #[arg(long, value_name = "N")]
+    continue_as_new_every: Option<u64>,
+    /// Instances that are started together, in each phase.
+    #[arg(long, value_name = "N")]
+    instances: Option<u64>,
+    /// Longest time for a phase, in seconds.
+    #[arg(long, default_value_t = 3600, value_name = "S")]
+    longest_s: u64,
+}
+
+impl StormArgs {
+    fn storm(self) -> (run_replay::Storm, Duration) {
+        let Self { scenario, iterations, continue_as_new_every, instances, longest_s } = self;
+        (run_replay::Storm { scenario, iterations, continue_as_new_every, instances }, Duration::from_secs(longest_s))
+    }
 }
 
 #[derive(Args)]
@@ -198,6 +250,26 @@ Example:     cargo lab load oom --storage-url https://ACCOUNT.blob.core.windows.
 Account:     --storage-url as whoever is signed in (az login), else the connection string in AzureWebJobsStorage
 Exit codes:  0 every blob was dealt with; 1 some were not in time; 3 it could not run; 64 usage")]
     Oom(LoadOom),
+    /// Storms on any app with the replay lab's functions, started and watched over HTTP.
+    #[command(after_help = "\
+Example:     cargo lab load replay --url https://APP.azurewebsites.net --phases baseline,incident
+Exit codes:  0 every instance completed; 1 some did not; 3 it could not run; 64 usage")]
+    Replay(LoadReplay),
+}
+
+#[derive(Args)]
+struct LoadReplay {
+    /// The app.
+    #[arg(long, default_value = "http://127.0.0.1:7071")]
+    url: url::Url,
+    #[command(flatten)]
+    storm: StormArgs,
+    /// Only these phases, in this order.
+    #[arg(long, value_delimiter = ',')]
+    phases: Vec<String>,
+    /// Where instances.jsonl and phases.jsonl go.
+    #[arg(long, default_value = "evidence/load")]
+    out: PathBuf,
 }
 
 #[derive(Args)]
@@ -295,6 +367,16 @@ async fn run(command: Command) -> anyhow::Result<u8> {
             stage::run(&out, handler, preset.filter(|_| local).map(Variant::preset))
         }
         Command::Run(Run::Oom(options)) => run_oom(options).await,
+        Command::Run(Run::Replay(options)) => {
+            let RunReplay { storm, handler, evidence, folder, json } = options;
+            let (storm, longest) = storm.storm();
+            run_replay::run(run_replay::RunReplayOptions { storm, longest, handler, evidence, work: folder, json })
+                .await
+        }
+        Command::Load(Load::Replay(LoadReplay { url, storm, phases, out })) => {
+            let (storm, longest) = storm.storm();
+            run_replay::load(run_replay::LoadReplayOptions { url, storm, phases, longest, out }).await
+        }
         Command::Load(Load::Oom(options)) => load_oom(options).await,
         Command::Azurite { folder } => azurite::run(&folder).await,
         Command::Bench { what: Bench::Blob, handler, json } => bench::run_blob(handler, json).await,

@@ -28,7 +28,7 @@
 //! # use base64::{Engine, engine::general_purpose::STANDARD};
 //! # let event = |event_type| HistoryEvent { event_id: -1, timestamp: None, event_type: Some(event_type) };
 //! # let started = ExecutionStarted { name: "purchase".into(), input: Some("\"book\"".into()), ..Default::default() };
-//! # let new_events = vec![event(EventType::OrchestratorStarted(Nothing {})), event(EventType::ExecutionStarted(started))];
+//! # let new_events = vec![event(EventType::OrchestratorStarted(Nothing {})), event(EventType::ExecutionStarted(Box::new(started)))];
 //! # let request = OrchestratorRequest { instance_id: "a".into(), new_events, ..Default::default() };
 //! # let trigger_value = STANDARD.encode(request.encode_to_vec());
 //! let turn = replay(envelope::decode(&trigger_value)?, purchase, || Duration::ZERO);

@@ -73,12 +73,12 @@ pub struct HistoryEvent {
     pub event_type: Option<EventType>,
 }
 
-/// What happened.
+/// What happened. The rare large ones are boxed: histories are long, and every event is as large as the largest kind.
 #[derive(Clone, Oneof, PartialEq)]
 pub enum EventType {
     /// The execution began.
-    #[prost(message, tag = "3")]
-    ExecutionStarted(ExecutionStarted),
+    #[prost(message, boxed, tag = "3")]
+    ExecutionStarted(Box<ExecutionStarted>),
     /// The execution ended.
     #[prost(message, tag = "4")]
     ExecutionCompleted(ExecutionCompleted),
@@ -95,8 +95,8 @@ pub enum EventType {
     #[prost(message, tag = "8")]
     TaskFailed(TaskFailed),
     /// A child was created.
-    #[prost(message, tag = "9")]
-    SubOrchestrationInstanceCreated(SubOrchestration),
+    #[prost(message, boxed, tag = "9")]
+    SubOrchestrationInstanceCreated(Box<SubOrchestration>),
     /// A child succeeded.
     #[prost(message, tag = "10")]
     SubOrchestrationInstanceCompleted(TaskCompleted),

@@ -110,7 +110,7 @@ impl<'a> Replay<'a> {
                     self.state().now = at.into();
                 }
             }
-            EventType::ExecutionStarted(started) => self.begin(started),
+            EventType::ExecutionStarted(started) => self.begin(*started),
             EventType::ExecutionTerminated(reason) => self.end = Some(End::Terminated(reason.input)),
             EventType::ExecutionSuspended(_) => self.is_suspended = true,
             EventType::ExecutionResumed(_) => self.resume(),

@@ -12,20 +12,16 @@ use super::{
     replay_storm_orchestrator::StormInput,
 };
 use crate::{
-    host::{Envelope, InvocationResult, ORCHESTRATOR_FUNCTION},
+    host::{
+        Envelope, InvocationResult, ORCHESTRATOR_FUNCTION,
+        storm::{CONTINUE_AS_NEW_EVERY, INSTANCES, ITERATIONS},
+    },
     settings::ReplaySettings,
 };
 
 /// Name of the output binding.
 const STARTS: &str = "starts";
 const FIELDS: [&str; 3] = ["iterations", "continueAsNewEvery", "instances"];
-
-/// Iterations an instance may have: history grows by some 250 bytes with each.
-pub const ITERATIONS: RangeInclusive<u64> = 1..=100_000;
-/// Iterations an execution may have; 0 = all.
-pub const CONTINUE_AS_NEW_EVERY: RangeInclusive<u64> = 0..=100_000;
-/// Instances one request may start.
-pub const INSTANCES: RangeInclusive<u64> = 1..=100;
 
 /// Answers an invocation: 202 with the ids, or 400 with what is wrong and nothing started.
 pub fn call(envelope: &Envelope, defaults: &ReplaySettings) -> InvocationResult {

@@ -3,6 +3,7 @@
 mod durable;
 mod envelope;
 mod reply;
+pub mod storm;
 pub mod timespan;
 
 pub use durable::{
@@ -35,6 +36,8 @@ pub mod header {
 
 /// The one blob function, as its folder, its route and its telemetry operation are called.
 pub const BLOB_FUNCTION: &str = "BlobBufferProcessor";
+/// The functions of the replay lab.
+pub const REPLAY_FUNCTIONS: &[&str] = &[START_FUNCTION, STATUS_FUNCTION, ORCHESTRATOR_FUNCTION, ACTIVITY_FUNCTION];
 /// All functions of the app.
 pub const FUNCTIONS: &[&str] =
     &[BLOB_FUNCTION, START_FUNCTION, STATUS_FUNCTION, ORCHESTRATOR_FUNCTION, ACTIVITY_FUNCTION];

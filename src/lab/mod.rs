@@ -12,6 +12,7 @@ pub mod http_trigger;
 pub mod load;
 pub mod oom;
 pub mod progress;
+pub mod replay;
 pub mod room;
 pub mod stage;
 pub mod storage;

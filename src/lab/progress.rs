@@ -10,6 +10,61 @@ use tokio::time::Instant;
 
 const LINE_INTERVAL: Duration = Duration::from_secs(5);
 
+/// What is going on, where nobody knows how much there is to do: lines that replace each other on a terminal, one every few
+/// seconds elsewhere.
+#[derive(Debug)]
+pub struct StatusLine {
+    bar: Option<ProgressBar>,
+    told: Option<Instant>,
+}
+
+impl StatusLine {
+    /// Nothing to show yet.
+    pub fn start() -> Self {
+        let bar = stderr().is_terminal().then(|| {
+            let style = ProgressStyle::with_template("{spinner} {elapsed} {msg}");
+            ProgressBar::new_spinner().with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()))
+        });
+        Self { bar, told: None }
+    }
+
+    /// Shows `screen` on a terminal, and elsewhere `line` if it is time for one.
+    pub fn show(&mut self, screen: &str, line: &str) {
+        match &self.bar {
+            Some(bar) => {
+                bar.set_message(screen.to_owned());
+                bar.tick();
+            }
+            None if self.told.is_none_or(|it| it.elapsed() >= LINE_INTERVAL) => {
+                self.told = Some(Instant::now());
+                eprintln!("{line}");
+            }
+            None => {}
+        }
+    }
+
+    /// The next line is news: it does not wait.
+    pub fn hurry(&mut self) {
+        self.told = None;
+    }
+
+    /// A line that stays.
+    pub fn say(&self, line: &str) {
+        match &self.bar {
+            Some(bar) => bar.suspend(|| eprintln!("{line}")),
+            None => eprintln!("{line}"),
+        }
+    }
+
+    /// Leaves a last line.
+    pub fn finish(&self, line: &str) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+        eprintln!("{line}");
+    }
+}
+
 /// Progress of one step towards a known number.
 #[derive(Debug)]
 pub struct Progress {

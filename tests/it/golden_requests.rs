@@ -47,7 +47,7 @@ fn is_complete(bytes: &[u8]) -> bool {
     bytes.ends_with(end)
 }
 
-fn dechunk(mut body: &str) -> String {
+pub(crate) fn dechunk(mut body: &str) -> String {
     let mut whole = String::new();
     while let Some((size, rest)) = body.split_once("\r\n") {
         let size = usize::from_str_radix(size, 16).unwrap();
@@ -91,19 +91,19 @@ fn call_for(recorded: &Value) -> Call {
 }
 
 /// Takes the time of the call out of a body; ids go with [`normal`].
-fn without_time(body: &str) -> String {
+pub(crate) fn without_time(body: &str) -> String {
     let (before, after) = body.split_once("\"UtcNow\":\"").unwrap();
     let (time, rest) = after.split_once('"').unwrap();
     assert!(OffsetDateTime::parse(time, &Rfc3339).is_ok(), "{time}");
     normal(&format!("{before}\"UtcNow\":\"<time>\"{rest}"))
 }
 
-fn headers(recorded: &Value) -> Vec<String> {
+pub(crate) fn headers(recorded: &Value) -> Vec<String> {
     recorded["headers"].as_array().unwrap().iter().map(|it| header(it.as_str().unwrap())).collect()
 }
 
 /// A header without the port, the invocation id and the trace's ids.
-fn header(text: &str) -> String {
+pub(crate) fn header(text: &str) -> String {
     match text.split_once(": ").unwrap() {
         ("Host", value) => format!("Host: {}:<port>", value.split_once(':').unwrap().0),
         ("traceparent", value) => {

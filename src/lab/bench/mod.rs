@@ -3,6 +3,7 @@
 
 mod blob;
 mod handler;
+pub mod storm;
 
 pub use blob::{BlobBench, BlobReport, Goal};
 

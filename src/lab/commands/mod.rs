@@ -7,6 +7,7 @@ pub mod load;
 pub mod process;
 pub mod redrive;
 pub mod run_oom;
+pub mod run_replay;
 pub mod session;
 pub mod stage;
 pub mod start;

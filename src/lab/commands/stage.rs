@@ -9,8 +9,8 @@ use anyhow::{Context, ensure};
 
 use super::EXIT_OK;
 use crate::{
-    host::FUNCTIONS,
-    lab::stage::{Preset, stage, write_local_settings},
+    host::{FUNCTIONS, REPLAY_FUNCTIONS},
+    lab::stage::{Preset, stage_some, write_local_settings},
 };
 
 /// The source tree this lab was built from.
@@ -39,11 +39,23 @@ pub fn run(out: &Path, handler: Option<PathBuf>, local: Option<Preset>) -> anyho
 /// # Errors
 /// When the handler does not build, or the app is refused.
 pub fn make(out: &Path, handler: Option<PathBuf>) -> anyhow::Result<()> {
+    make_of(out, handler, FUNCTIONS)
+}
+
+/// Stages the replay lab's functions alone: without the blob function there is no worker and no storage to start.
+///
+/// # Errors
+/// When the handler does not build, or the app is refused.
+pub fn make_replay(out: &Path, handler: Option<PathBuf>) -> anyhow::Result<()> {
+    make_of(out, handler, REPLAY_FUNCTIONS)
+}
+
+fn make_of(out: &Path, handler: Option<PathBuf>, functions: &[&str]) -> anyhow::Result<()> {
     let handler = match handler {
         Some(handler) => handler,
         None => build()?,
     };
-    Ok(stage(source(), &handler, out, FUNCTIONS)?)
+    Ok(stage_some(source(), &handler, out, FUNCTIONS, functions)?)
 }
 
 /// Builds the handler as it is deployed: optimised, without the lab.

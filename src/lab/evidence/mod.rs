@@ -4,6 +4,7 @@ mod criteria;
 mod environment;
 pub mod render;
 mod rows;
+mod tail;
 
 use std::{
     fs, io,
@@ -17,6 +18,7 @@ use time::{OffsetDateTime, macros::format_description};
 pub use criteria::{Criterion, Kind, Measured, Outcome, Rule, Rules, RulesError, Verdict, VerdictFile, judge};
 pub use environment::Environment;
 pub use rows::{Row, Rows, Window, percentile};
+pub use tail::Tail;
 
 /// Folder of one run's evidence: `evidence/<lab>/<UTC time>`.
 #[derive(Clone, Debug)]

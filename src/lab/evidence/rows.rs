@@ -46,6 +46,12 @@ pub struct Window {
 }
 
 impl Window {
+    /// The window a row of `phases.jsonl` tells.
+    pub fn of(row: &Row) -> Option<Self> {
+        let time = |column| OffsetDateTime::parse(row.text(column), &Rfc3339).ok();
+        Some(Self { start: time("start")?, end: time("end")? })
+    }
+
     /// Whether a moment is inside.
     pub fn contains(&self, at: OffsetDateTime) -> bool {
         self.start <= at && at < self.end

@@ -31,7 +31,14 @@ pub(super) fn read(response: &Response) -> Result<Option<Reply>, Exception> {
         return Ok(None);
     }
     if !is_json(response) {
-        return Err(invalid(response));
+        let media_type = response.header("content-type").unwrap_or("application/octet-stream");
+        return Err(invalid(response).caused_by(Exception::new(
+            "System.Net.Http.UnsupportedMediaTypeException",
+            format!(
+                "No MediaTypeFormatter is available to read an object of type 'HttpScriptInvocationResult' from content with media \
+                 type '{media_type}'."
+            ),
+        )));
     }
     let text = response.body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(&response.body);
     match serde_json::from_slice(text) {

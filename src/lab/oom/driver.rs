@@ -226,7 +226,7 @@ impl Stage<'_> {
 
     async fn redrive(&mut self) -> anyhow::Result<()> {
         let names = redrive::redrive(&self.blobs.storage).await?;
-        self.live.say(format!("re-driven {} blobs from the poison queue", names.len()));
+        self.live.say(&format!("re-driven {} blobs from the poison queue", names.len()));
         let now = clock::timestamp(clock::utc_now());
         let rows: Vec<Value> = names.iter().map(|name| json!({"timestamp": now, "name": name})).collect();
         append(self.evidence, "redriven.jsonl", &rows)?;

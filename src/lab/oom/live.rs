@@ -1,27 +1,18 @@
 //! What a run shows while it runs: read from the tables as they grow, like everything else.
 
-use std::{
-    collections::BTreeMap,
-    fs::File,
-    io::{IsTerminal, Read, Seek, SeekFrom, stderr},
-    path::PathBuf,
-    time::Duration,
-};
+use std::collections::BTreeMap;
 
-use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::Value;
-use tokio::time::Instant;
 
 use crate::{
     lab::{
-        evidence::RunFolder,
+        evidence::{RunFolder, Tail},
         load::{Event, Scale},
+        progress::StatusLine,
     },
     settings::MIB,
 };
 
-/// Between two lines where there is no terminal.
-const LINE_INTERVAL: Duration = Duration::from_secs(5);
 const BAR_WIDTH: usize = 40;
 /// The guide's bands as shares of an EP1's memory, by where they end.
 const BANDS: [(f64, &str); 3] = [(0.34, "healthy"), (0.71, "degraded"), (f64::INFINITY, "critical")];
@@ -31,8 +22,7 @@ const BANDS: [(f64, &str); 3] = [(0.34, "healthy"), (0.71, "degraded"), (f64::IN
 pub(super) struct Live {
     tails: BTreeMap<&'static str, Tail>,
     limit_mib: u64,
-    bar: Option<ProgressBar>,
-    told: Option<Instant>,
+    status: StatusLine,
     phase: String,
     seen: Seen,
 }
@@ -49,44 +39,14 @@ struct Seen {
     memory_errors: usize,
 }
 
-/// The unread end of a file that grows.
-#[derive(Debug)]
-struct Tail {
-    path: PathBuf,
-    at: u64,
-}
-
-impl Tail {
-    /// Rows that were completed since the last call.
-    fn rows(&mut self) -> Vec<Value> {
-        let mut text = String::new();
-        let read = File::open(&self.path).and_then(|mut file| {
-            file.seek(SeekFrom::Start(self.at))?;
-            file.read_to_string(&mut text)
-        });
-        // A table nobody has written to yet.
-        if read.is_err() {
-            return Vec::new();
-        }
-        let complete = text.rfind('\n').map_or(0, |it| it + 1);
-        self.at += complete as u64;
-        text[..complete].lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
-    }
-}
-
 impl Live {
     pub(super) fn new(evidence: &RunFolder, scale: Scale) -> Self {
         let files = ["manifest", "tables/requests", "tables/traces", "tables/performanceCounters"];
-        let tail = |name| (name, Tail { path: evidence.path().join(format!("{name}.jsonl")), at: 0 });
-        let bar = stderr().is_terminal().then(|| {
-            let style = ProgressStyle::with_template("{spinner} {elapsed} {msg}");
-            ProgressBar::new_spinner().with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()))
-        });
+        let tail = |name| (name, Tail::new(evidence.path().join(format!("{name}.jsonl"))));
         Self {
             tails: files.into_iter().map(tail).collect(),
             limit_mib: scale.limit_bytes() / MIB,
-            bar,
-            told: None,
+            status: StatusLine::start(),
             phase: "starting".to_owned(),
             seen: Seen::default(),
         }
@@ -98,10 +58,10 @@ impl Live {
             Event::Staged { done, total } => self.phase = format!("staging {done}/{total}"),
             Event::Phase { phase } => {
                 self.phase.clone_from(phase);
-                self.told = None;
+                self.status.hurry();
             }
             Event::PhaseEnd { phase, unsettled } if !unsettled.is_empty() => {
-                self.say(format!("{phase}: {} blobs were not dealt with in time", unsettled.len()));
+                self.say(&format!("{phase}: {} blobs were not dealt with in time", unsettled.len()));
             }
             _ => {}
         }
@@ -113,33 +73,18 @@ impl Live {
         for (name, tail) in &mut self.tails {
             tail.rows().iter().for_each(|row| self.seen.take(name, row));
         }
-        match &self.bar {
-            Some(bar) => {
-                bar.set_message(self.screen());
-                bar.tick();
-            }
-            None if self.told.is_none_or(|it| it.elapsed() >= LINE_INTERVAL) => {
-                self.told = Some(Instant::now());
-                eprintln!("{}", self.line());
-            }
-            None => {}
-        }
+        let (screen, line) = (self.screen(), self.line());
+        self.status.show(&screen, &line);
     }
 
     /// Shows a line that stays.
-    pub(super) fn say(&self, line: String) {
-        match &self.bar {
-            Some(bar) => bar.suspend(|| eprintln!("{line}")),
-            None => eprintln!("{line}"),
-        }
+    pub(super) fn say(&self, line: &str) {
+        self.status.say(line);
     }
 
     /// Leaves the last state as a line.
     pub(super) fn finish(&mut self) {
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
-        }
-        eprintln!("{}", self.line());
+        self.status.finish(&self.line());
     }
 
     fn line(&self) -> String {
@@ -212,17 +157,5 @@ mod tests {
         assert_eq!(memory_bar(0, 896), "[.............|..............|...........] 0 of 896 MiB, healthy");
         assert_eq!(memory_bar(448, 896), "[####################........|...........] 448 of 896 MiB, degraded");
         assert_eq!(memory_bar(896, 896), "[########################################] 896 of 896 MiB, critical");
-    }
-
-    #[test]
-    fn rows_are_counted_once_as_they_come() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("t.jsonl");
-        let mut tail = Tail { path: path.clone(), at: 0 };
-        assert!(tail.rows().is_empty());
-        std::fs::write(&path, "{\"n\":1}\n{\"n\"").unwrap();
-        assert_eq!(tail.rows().len(), 1);
-        std::fs::write(&path, "{\"n\":1}\n{\"n\":2}\n").unwrap();
-        assert_eq!(tail.rows(), [serde_json::json!({"n": 2})]);
     }
 }

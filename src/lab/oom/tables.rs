@@ -39,7 +39,7 @@ impl RunTables {
         let phases = rows("phases")?;
         Ok(Self {
             scale,
-            phases: phases.0.iter().filter_map(|row| Some((row.text("phase").to_owned(), window(row)?))).collect(),
+            phases: phases.0.iter().filter_map(|row| Some((row.text("phase").to_owned(), Window::of(row)?))).collect(),
             requests: table("requests")?,
             traces: table("traces")?,
             logs: table("FunctionAppLogs")?,
@@ -117,10 +117,4 @@ impl RunTables {
 pub(super) fn blob_of(request: &Row) -> Option<&str> {
     let reason = request.columns["customDimensions"]["TriggerReason"].as_str()?;
     reason.split_once(": ")?.1.split_once('/').map(|(_, name)| name)
-}
-
-fn window(row: &Row) -> Option<Window> {
-    let time =
-        |column| time::OffsetDateTime::parse(row.text(column), &time::format_description::well_known::Rfc3339).ok();
-    Some(Window { start: time("start")?, end: time("end")? })
 }

@@ -72,11 +72,27 @@ struct Entry {
 /// # Errors
 /// All that the host would ignore, or what the file system refused.
 pub fn stage(source: &Path, handler: &Path, out: &Path, known: &[&str]) -> Result<(), StageError> {
-    let entries = entries(source, handler)?;
+    stage_some(source, handler, out, known, known)
+}
+
+/// The same, with only those of the functions in `out` that are wanted: a package of its own.
+///
+/// # Errors
+/// As [`stage`].
+pub fn stage_some(
+    source: &Path,
+    handler: &Path,
+    out: &Path,
+    known: &[&str],
+    wanted: &[&str],
+) -> Result<(), StageError> {
+    let mut entries = entries(source, handler)?;
     let problems = rules::problems(&entries, known);
     if !problems.is_empty() {
         return Err(StageError::Refused(problems));
     }
+    let folder = |path: &Path| path.parent().and_then(Path::to_str).unwrap_or_default().to_owned();
+    entries.retain(|path, _| matches!(folder(path).as_str(), "") || wanted.contains(&folder(path).as_str()));
     clear(out)?;
     for (path, entry) in &entries {
         write(&out.join(path), &entry.content, entry.mode)?;

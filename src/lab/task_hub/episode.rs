@@ -36,7 +36,7 @@ impl TaskHub {
     /// Calls the orchestrator. `None`: nothing of this may be recorded, and it is to be tried again.
     ///
     /// Whatever else goes wrong ends the instance, as with the real extension.
-    pub(super) async fn call_orchestrator(&self, instance: &Instance, given: &Given) -> Option<Answer> {
+    pub(super) async fn call_orchestrator(&self, instance: &Instance, given: &mut Given) -> Option<Answer> {
         let inner = &self.inner;
         let Some(binding) = inner.functions.orchestrator_binding(&instance.name) else {
             let known = inner.functions.known();
@@ -68,15 +68,18 @@ impl TaskHub {
 }
 
 /// The trigger's value: a .NET string, hence in quotes of its own.
-fn trigger_value(instance_id: &str, given: &Given) -> String {
+fn trigger_value(instance_id: &str, given: &mut Given) -> String {
+    // Lent to the message and taken back: histories are long.
     let request = OrchestratorRequest {
         instance_id: instance_id.to_owned(),
         execution_id: None,
-        past_events: given.past.clone(),
-        new_events: given.new.clone(),
+        past_events: std::mem::take(&mut given.past),
+        new_events: std::mem::take(&mut given.new),
         entity_parameters: Some(EntityParameters { reorder_window: Some(REORDER_WINDOW) }),
     };
-    format!("\"{}\"", STANDARD.encode(request.encode_to_vec()))
+    let text = format!("\"{}\"", STANDARD.encode(request.encode_to_vec()));
+    (given.past, given.new) = (request.past_events, request.new_events);
+    text
 }
 
 /// The message in an answer.

@@ -132,7 +132,7 @@ impl TaskHub {
         let mut cost = (given.past.len(), given.new.len());
         loop {
             let called = Instant::now();
-            let answer = self.call_orchestrator(&outcome.instance, &given).await;
+            let answer = self.call_orchestrator(&outcome.instance, &mut given).await;
             spent += called.elapsed();
             cost.1 = given.new.len();
             let Some(answer) = answer else {
@@ -226,7 +226,12 @@ impl Outcome {
                 None => {}
             }
         }
-        if next.is_none() {
+        // One is enough (engine: `TaskOrchestrationDispatcher.cs`): the first episode after a continue-as-new has one already.
+        let is_closed = matches!(
+            self.events.last(),
+            Some(HistoryEvent { event_type: Some(EventType::OrchestratorCompleted(_)), .. })
+        );
+        if next.is_none() && !is_closed {
             self.events.push(event(-1, EventType::OrchestratorCompleted(Nothing {})));
         }
         next
@@ -282,12 +287,12 @@ impl Outcome {
                     parent: Some(parent),
                 };
                 self.children.push(new);
-                EventType::SubOrchestrationInstanceCreated(SubOrchestration {
+                EventType::SubOrchestrationInstanceCreated(Box::new(SubOrchestration {
                     instance_id: child,
                     name,
                     version,
                     input: None,
-                })
+                }))
             }
             ActionType::SendEvent(it) => {
                 let to = it.instance.map(|it| it.instance_id).unwrap_or_default();
@@ -314,8 +319,10 @@ impl Outcome {
         (self.instance.execution_id, self.instance.input) = (execution_id, input);
         (self.from, self.events) = (0, Vec::new());
         let carried = complete.carryover_events.into_iter().filter_map(|it| it.event_type);
-        let mut new =
-            vec![event(-1, EventType::OrchestratorStarted(Nothing {})), event(-1, EventType::ExecutionStarted(next))];
+        let mut new = vec![
+            event(-1, EventType::OrchestratorStarted(Nothing {})),
+            event(-1, EventType::ExecutionStarted(Box::new(next))),
+        ];
         new.extend(carried.map(|it| event(-1, it)));
         new.push(event(-1, EventType::OrchestratorCompleted(Nothing {})));
         Given { past: Vec::new(), new }

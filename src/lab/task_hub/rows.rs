@@ -217,7 +217,13 @@ pub(super) fn create(
         }),
         parent_instance: parent,
     };
-    post(connection, &instance_id, Some(&execution_id), None, &event(-1, EventType::ExecutionStarted(started)))?;
+    post(
+        connection,
+        &instance_id,
+        Some(&execution_id),
+        None,
+        &event(-1, EventType::ExecutionStarted(Box::new(started))),
+    )?;
     Ok(Ok(()))
 }
 

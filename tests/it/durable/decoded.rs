@@ -3,7 +3,7 @@
 use incident_labs::durable::protocol::*;
 use serde_json::Value;
 
-pub(super) fn request(json: &Value) -> OrchestratorRequest {
+pub(crate) fn request(json: &Value) -> OrchestratorRequest {
     OrchestratorRequest {
         instance_id: text(&json["instanceId"]),
         past_events: events(&json["pastEvents"]),
@@ -12,7 +12,7 @@ pub(super) fn request(json: &Value) -> OrchestratorRequest {
     }
 }
 
-pub(super) fn response(json: &Value) -> OrchestratorResponse {
+pub(crate) fn response(json: &Value) -> OrchestratorResponse {
     OrchestratorResponse {
         instance_id: text(&json["instanceId"]),
         actions: json["actions"].as_array().into_iter().flatten().map(action).collect(),
@@ -43,7 +43,7 @@ fn event(json: &Value) -> HistoryEvent {
     let event_type = match kind {
         "orchestratorStarted" => E::OrchestratorStarted(Nothing {}),
         "orchestratorCompleted" => E::OrchestratorCompleted(Nothing {}),
-        "executionStarted" => E::ExecutionStarted(ExecutionStarted {
+        "executionStarted" => E::ExecutionStarted(Box::new(ExecutionStarted {
             name,
             version: wrapped(&body["version"]),
             input: wrapped(&body["input"]),
@@ -52,7 +52,7 @@ fn event(json: &Value) -> HistoryEvent {
                 execution_id: wrapped(&body["orchestrationInstance"]["executionId"]),
             }),
             parent_instance: None,
-        }),
+        })),
         "executionTerminated" => E::ExecutionTerminated(reason),
         "executionSuspended" => E::ExecutionSuspended(reason),
         "executionResumed" => E::ExecutionResumed(reason),
@@ -61,11 +61,11 @@ fn event(json: &Value) -> HistoryEvent {
         "taskFailed" => E::TaskFailed(failed),
         "subOrchestrationInstanceCompleted" => E::SubOrchestrationInstanceCompleted(completed),
         "subOrchestrationInstanceFailed" => E::SubOrchestrationInstanceFailed(failed),
-        "subOrchestrationInstanceCreated" => E::SubOrchestrationInstanceCreated(SubOrchestration {
+        "subOrchestrationInstanceCreated" => E::SubOrchestrationInstanceCreated(Box::new(SubOrchestration {
             instance_id: text(&body["instanceId"]),
             name,
             ..SubOrchestration::default()
-        }),
+        })),
         "timerCreated" => E::TimerCreated(TimerCreated { fire_at: time(&body["fireAt"]) }),
         "timerFired" => E::TimerFired(TimerFired { fire_at: time(&body["fireAt"]), timer_id: id(&body["timerId"]) }),
         "eventRaised" => E::EventRaised(EventRaised { name, input: wrapped(&body["input"]) }),

@@ -1,7 +1,7 @@
 //! The replay engine, held to recordings, to named cases, to properties and to Microsoft's own executor.
 
 mod cases;
-mod decoded;
+pub(crate) mod decoded;
 mod golden;
 mod oracle;
 mod program;

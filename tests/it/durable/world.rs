@@ -31,7 +31,7 @@ pub(super) fn event(event_id: i32, seconds: i64, event_type: EventType) -> Histo
 }
 
 pub(super) fn started(input: &str, execution: u32) -> EventType {
-    EventType::ExecutionStarted(ExecutionStarted {
+    EventType::ExecutionStarted(Box::new(ExecutionStarted {
         name: "interpret".to_owned(),
         input: Some(input.to_owned()),
         orchestration_instance: Some(OrchestrationInstance {
@@ -39,7 +39,7 @@ pub(super) fn started(input: &str, execution: u32) -> EventType {
             execution_id: Some(format!("execution-{execution}")),
         }),
         ..ExecutionStarted::default()
-    })
+    }))
 }
 
 struct World {
@@ -125,7 +125,7 @@ impl World {
                     let result = it.input.clone();
                     EventType::SubOrchestrationInstanceCompleted(TaskCompleted { task_scheduled_id: id, result })
                 };
-                (EventType::SubOrchestrationInstanceCreated(SubOrchestration { input: None, ..it }), outcome)
+                (EventType::SubOrchestrationInstanceCreated(Box::new(SubOrchestration { input: None, ..it })), outcome)
             }
             ActionType::CreateTimer(it) => {
                 let fired = TimerFired { fire_at: it.fire_at, timer_id: id };

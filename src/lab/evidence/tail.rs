@@ -1,0 +1,56 @@
+//! Tables that are read while they are written.
+
+use std::{
+    fs::File,
+    io::{Read, Seek, SeekFrom},
+    path::PathBuf,
+};
+
+use serde_json::Value;
+
+/// The unread end of a file that grows.
+#[derive(Debug)]
+pub struct Tail {
+    path: PathBuf,
+    at: u64,
+}
+
+impl Tail {
+    /// All of a file, which need not be there yet.
+    pub fn new(path: PathBuf) -> Self {
+        Self { path, at: 0 }
+    }
+
+    /// Rows that were completed since the last call.
+    pub fn rows(&mut self) -> Vec<Value> {
+        let mut text = String::new();
+        let read = File::open(&self.path).and_then(|mut file| {
+            file.seek(SeekFrom::Start(self.at))?;
+            file.read_to_string(&mut text)
+        });
+        // A table nobody has written to yet.
+        if read.is_err() {
+            return Vec::new();
+        }
+        let complete = text.rfind('\n').map_or(0, |it| it + 1);
+        self.at += complete as u64;
+        text[..complete].lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_counted_once_as_they_come() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("t.jsonl");
+        let mut tail = Tail::new(path.clone());
+        assert!(tail.rows().is_empty());
+        std::fs::write(&path, "{\"n\":1}\n{\"n\"").unwrap();
+        assert_eq!(tail.rows().len(), 1);
+        std::fs::write(&path, "{\"n\":1}\n{\"n\":2}\n").unwrap();
+        assert_eq!(tail.rows(), [serde_json::json!({"n": 2})]);
+    }
+}
