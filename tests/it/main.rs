@@ -12,6 +12,7 @@ mod golden_replies;
 mod golden_requests;
 mod handler;
 mod harness;
+mod http_trigger;
 mod identity;
 mod lifecycle;
 mod memory;

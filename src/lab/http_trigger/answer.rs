@@ -47,14 +47,21 @@ fn from_fields(fields: &Map<String, Value>) -> Result<Response, String> {
     for (name, value) in field("headers").and_then(Value::as_object).into_iter().flatten() {
         let value = text(value).ok_or_else(|| format!("the header {name} has no value"))?;
         let name = HeaderName::try_from(name.as_str()).map_err(|_| format!("{name:?} is no header"))?;
-        has_type |= name == header::CONTENT_TYPE;
-        head = head.header(name, value);
+        let is_type = name == header::CONTENT_TYPE;
+        has_type |= is_type;
+        head = head.header(name, if is_type { with_charset(value) } else { value });
     }
     if !has_type {
         head = head.header(header::CONTENT_TYPE, TEXT);
     }
     let body = field("body").and_then(text).unwrap_or_default();
     head.body(Body::from(body)).map_err(|error| error.to_string())
+}
+
+/// The host names the charset of what is text.
+fn with_charset(media_type: String) -> String {
+    let is_text = media_type.starts_with("text/") || media_type.contains("json");
+    if is_text && !media_type.contains("charset") { media_type + "; charset=utf-8" } else { media_type }
 }
 
 /// A value as the host writes it into a body: an object over many lines.

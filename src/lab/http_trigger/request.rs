@@ -25,6 +25,7 @@ const KNOWN: &[&str] = &[
     "Referer",
     "traceparent",
     "tracestate",
+    "Transfer-Encoding",
     "Content-Length",
 ];
 
@@ -62,8 +63,12 @@ impl Received<'_> {
             "Params": self.parameters.iter().cloned().map(|(name, value)| (name, json!(value))).collect::<Map<_, _>>(),
             "Identities": [nobody()],
         });
-        if !self.body.is_empty() {
-            let text = std::str::from_utf8(self.body).map_or_else(|_| STANDARD.encode(self.body), str::to_owned);
+        if let Some(body) = self.known_body() {
+            let text = if self.has_type("octet-stream") {
+                STANDARD.encode(body)
+            } else {
+                String::from_utf8_lossy(body).into_owned()
+            };
             data["Body"] = Value::from(text);
         }
         data
@@ -71,7 +76,8 @@ impl Received<'_> {
 
     /// Its binding data: properties of a JSON body, query, route, then all of query and headers.
     pub(super) fn metadata(&self) -> Map<String, Value> {
-        let body = if self.has_json() { serde_json::from_slice(self.body).unwrap_or_default() } else { Value::Null };
+        let json = self.known_body().filter(|_| self.has_type("json"));
+        let body = json.and_then(|it| serde_json::from_slice(it).ok()).unwrap_or_default();
         let mut metadata = properties(&body);
         let mut query = Map::new();
         for (name, value) in self.query() {
@@ -92,9 +98,14 @@ impl Received<'_> {
         url::form_urlencoded::parse(self.uri.query().unwrap_or_default().as_bytes()).into_owned().collect()
     }
 
-    fn has_json(&self) -> bool {
+    /// The body, if its length is told: a chunked one does not get to the handler [recorded].
+    fn known_body(&self) -> Option<&[u8]> {
+        Some(self.body).filter(|it| !it.is_empty() && self.headers.contains_key(header::CONTENT_LENGTH))
+    }
+
+    fn has_type(&self, part: &str) -> bool {
         let media_type = self.headers.get(header::CONTENT_TYPE).and_then(|it| it.to_str().ok()).unwrap_or_default();
-        media_type.to_ascii_lowercase().contains("json")
+        media_type.to_ascii_lowercase().contains(part)
     }
 
     fn named_headers(&self, shape: impl Fn(Vec<&str>) -> Value) -> Value {
