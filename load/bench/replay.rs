@@ -5,7 +5,7 @@
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput};
-use incident_labs::{functions::replay_storm_orchestrator::replay_storm_orchestrator, lab::bench::storm};
+use incident_labs::{functions::replay_storm_orchestrator::answer, lab::bench::storm};
 
 fn main() {
     let mut criterion = Criterion::default().configure_from_args();
@@ -19,9 +19,4 @@ fn main() {
     }
     group.finish();
     criterion.final_summary();
-}
-
-fn answer(body: &[u8]) -> Vec<u8> {
-    let episode = incident_labs::functions::episode::answer(body, replay_storm_orchestrator);
-    serde_json::to_vec(&episode.answer).unwrap_or_default()
 }

@@ -19,6 +19,17 @@ use super::{
 /// [`types::BAD_REQUEST`], with what was found instead. JSON means that the app's FUNCTIONS_WORKER_RUNTIME is not `custom`: the
 /// extension then speaks the protocol of another language.
 pub fn decode(value: &str) -> Result<OrchestratorRequest, Error> {
+    let bytes = bytes(value)?;
+    OrchestratorRequest::decode(bytes.as_slice()).map_err(|error| {
+        Error::new(types::BAD_REQUEST, format!("the trigger's value is not an OrchestratorRequest: {error}"))
+    })
+}
+
+/// The bytes of the message, for [`replay_encoded`](super::replay_encoded).
+///
+/// # Errors
+/// As [`decode`], as far as the text goes.
+pub fn bytes(value: &str) -> Result<Vec<u8>, Error> {
     let bad = |text: String| Error::new(types::BAD_REQUEST, text);
     let text = value.trim();
     let text = text.strip_prefix('"').and_then(|it| it.strip_suffix('"')).unwrap_or(text);
@@ -26,9 +37,7 @@ pub fn decode(value: &str) -> Result<OrchestratorRequest, Error> {
         let text = "the host sent a JSON history, as for another language: set FUNCTIONS_WORKER_RUNTIME to custom";
         return Err(bad(text.to_owned()));
     }
-    let bytes = STANDARD.decode(text).map_err(|error| bad(format!("the trigger's value is not base64: {error}")))?;
-    OrchestratorRequest::decode(bytes.as_slice())
-        .map_err(|error| bad(format!("the trigger's value is not an OrchestratorRequest: {error}")))
+    STANDARD.decode(text).map_err(|error| bad(format!("the trigger's value is not base64: {error}")))
 }
 
 /// Base64 of a response, for the `ReturnValue` of the answer. Never empty: an empty one would fail the instance for good, without

@@ -54,6 +54,7 @@ pub mod protocol;
 mod replay;
 mod retry;
 mod state;
+mod stream;
 mod task;
 
 use self::protocol::{ActionType, CompleteOrchestration, OrchestratorResponse};
@@ -61,7 +62,7 @@ use self::protocol::{ActionType, CompleteOrchestration, OrchestratorResponse};
 pub use combine::{Either, all, any, select};
 pub use context::Context;
 pub use error::{Error, types};
-pub use replay::replay;
+pub use replay::{replay, replay_encoded};
 pub use retry::RetryPolicy;
 pub use state::Carry;
 pub use task::{Durable, Retried, Task, Timer};

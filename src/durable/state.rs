@@ -1,7 +1,7 @@
 //! What one replay knows: actions without an event, tasks without or with a result, events nobody has waited for yet.
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{HashMap, VecDeque},
     rc::Rc,
     task::Waker,
     time::Duration,
@@ -47,9 +47,12 @@ pub(super) struct State {
     next_wait: u32,
     next_outcome: u64,
     pub next_uuid: u32,
-    /// Wanted, and not seen in history yet.
-    pub actions: BTreeMap<i32, ActionType>,
-    slots: HashMap<Key, Slot>,
+    /// Wanted, and not seen in history yet; by id, as ids are given in order.
+    actions: VecDeque<(i32, ActionType)>,
+    /// What is waited for of actions, by id.
+    tasks: Vec<Option<Slot>>,
+    /// What is waited for of events.
+    events: HashMap<u32, Slot>,
     /// Waits for events, by lower-case name, oldest first.
     waits: HashMap<String, VecDeque<Key>>,
     /// Events nobody waited for, in order of arrival.
@@ -81,8 +84,9 @@ impl State {
             next_wait: 0,
             next_outcome: 0,
             next_uuid: 0,
-            actions: BTreeMap::new(),
-            slots: HashMap::new(),
+            actions: VecDeque::new(),
+            tasks: Vec::new(),
+            events: HashMap::new(),
             waits: HashMap::new(),
             unclaimed: VecDeque::new(),
             custom_status: None,
@@ -95,14 +99,23 @@ impl State {
     pub(super) fn act(&mut self, action: ActionType) -> i32 {
         let id = self.next_id;
         self.next_id += 1;
-        self.actions.insert(id, action);
+        self.actions.push_back((id, action));
+        self.tasks.push(None);
         id
+    }
+
+    /// The action of this id, which stands in history and is not new any more.
+    pub(super) fn confirm(&mut self, id: i32) -> Option<ActionType> {
+        let at = self.actions.binary_search_by_key(&id, |(id, _)| *id).ok()?;
+        self.actions.remove(at).map(|(_, action)| action)
     }
 
     /// The same for an action that something is waited for.
     pub(super) fn await_action(&mut self, action: ActionType) -> Key {
         let key = Key::Task(self.act(action));
-        self.slots.insert(key, Slot::default());
+        if let Some(place) = self.tasks.last_mut() {
+            *place = Some(Slot::default());
+        }
         key
     }
 
@@ -113,10 +126,10 @@ impl State {
 
     /// A wait that no event belongs to.
     pub(super) fn await_nothing(&mut self) -> Key {
-        let key = Key::Event(self.next_wait);
+        let wait = self.next_wait;
         self.next_wait += 1;
-        self.slots.insert(key, Slot::default());
-        key
+        self.events.insert(wait, Slot::default());
+        Key::Event(wait)
     }
 
     /// Waits for an event, or claims the oldest of that name.
@@ -147,24 +160,30 @@ impl State {
     /// Keeps an outcome and tells who waits. False where nobody wants it: a second outcome, or a task that was dropped.
     pub(super) fn resolve(&mut self, key: Key, outcome: Outcome) -> bool {
         let order = self.next_outcome;
-        let Some(slot) = self.slots.get_mut(&key).filter(|it| it.outcome.is_none()) else {
+        let Some(slot) = self.slot(key).filter(|it| it.outcome.is_none()) else {
             return false;
         };
-        self.next_outcome += 1;
         slot.outcome = Some((order, outcome));
         if let Some(waker) = slot.waker.take() {
             waker.wake();
         }
+        self.next_outcome += 1;
         true
     }
 
     pub(super) fn slot(&mut self, key: Key) -> Option<&mut Slot> {
-        self.slots.get_mut(&key)
+        match key {
+            Key::Task(id) => self.tasks.get_mut(usize::try_from(id).ok()?)?.as_mut(),
+            Key::Event(wait) => self.events.get_mut(&wait),
+        }
     }
 
     /// Forgets what nobody can ask for any more. An event that was handed over and not looked at is there for the next wait.
     pub(super) fn forget(&mut self, key: Key, event_name: Option<&str>) {
-        let slot = self.slots.remove(&key);
+        let slot = match key {
+            Key::Task(id) => usize::try_from(id).ok().and_then(|at| self.tasks.get_mut(at)?.take()),
+            Key::Event(wait) => self.events.remove(&wait),
+        };
         let Some(name) = event_name else { return };
         if let Some(waits) = self.waits.get_mut(&name.to_ascii_lowercase()) {
             waits.retain(|it| *it != key);
@@ -176,7 +195,9 @@ impl State {
 
     /// Whether anything the engine could bring about is waited for.
     pub(super) fn is_awaited(&self) -> bool {
-        self.slots.values().any(|slot| slot.waker.is_some())
+        // The last task is the likeliest one.
+        let tasks = self.tasks.iter().rev().flatten();
+        tasks.chain(self.events.values()).any(|slot| slot.waker.is_some())
     }
 
     /// Events the next execution should find.

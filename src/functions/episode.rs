@@ -1,14 +1,14 @@
 //! One episode of an orchestrator function: from the host's body to the answer, and what is told about it.
 
-use std::{future::Future, time::Duration};
+use std::{borrow::Cow, collections::BTreeMap, future::Future, time::Duration};
 
-use serde::{Serialize, de::DeserializeOwned};
-use serde_json::Value;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::{Value, value::RawValue};
 use tokio::time::Instant;
 
 use crate::{
-    durable::{Context, Error, Level, Turn, envelope, replay, types},
-    host::{Envelope, InvocationResult},
+    durable::{Context, Error, Level, Turn, envelope, replay_encoded, types},
+    host::InvocationResult,
 };
 
 /// What an episode came to.
@@ -32,12 +32,10 @@ where
     O: Serialize,
 {
     let began = Instant::now();
-    let request = trigger_value(body).and_then(|it| envelope::decode(&it));
+    let request = trigger_value(body).and_then(|it| envelope::bytes(&it));
     let decode = began.elapsed();
-    let turn = match request {
-        Ok(request) => replay(request, orchestrator, move || began.elapsed()),
-        Err(error) => envelope::refuse(error),
-    };
+    let turn = request.and_then(|request| replay_encoded(&request, orchestrator, move || began.elapsed()));
+    let turn = turn.unwrap_or_else(envelope::refuse);
     let replay = began.elapsed() - decode;
     let return_value = Value::String(envelope::encode(&turn.response));
     let encode = began.elapsed() - decode - replay;
@@ -45,14 +43,27 @@ where
     Episode { answer, turn, decode, replay, encode }
 }
 
-/// The trigger's value: the first of the envelope's data.
-fn trigger_value(body: &[u8]) -> Result<String, Error> {
+/// The envelope, as far as an orchestrator needs it.
+#[derive(Deserialize)]
+struct Body<'a> {
+    #[serde(rename = "Data", borrow)]
+    data: BTreeMap<Cow<'a, str>, &'a RawValue>,
+}
+
+/// The trigger's value: the only one of the envelope's data.
+///
+/// The host writes a text that holds a text in quotes. Base64 needs no other escapes, so a long history is not copied for them.
+fn trigger_value(body: &[u8]) -> Result<Cow<'_, str>, Error> {
     let bad = |text: String| Error::new(types::BAD_REQUEST, text);
-    let envelope: Envelope =
+    let body: Body<'_> =
         serde_json::from_slice(body).map_err(|error| bad(format!("the request body is not an invocation: {error}")))?;
-    match envelope.data.into_iter().next() {
-        Some((_, Value::String(value))) => Ok(value),
-        _ => Err(bad("the invocation has no trigger value".to_owned())),
+    let raw = body.data.into_values().next().map(RawValue::get).unwrap_or_default();
+    let bare = raw.strip_prefix(r#""\""#).and_then(|it| it.strip_suffix(r#"\"""#)).filter(|it| !it.contains('\\'));
+    match bare {
+        Some(bare) => Ok(Cow::Borrowed(bare)),
+        None => {
+            serde_json::from_str(raw).map(Cow::Owned).map_err(|_| bad("the invocation has no trigger value".to_owned()))
+        }
     }
 }
 

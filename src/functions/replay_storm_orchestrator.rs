@@ -41,6 +41,11 @@ pub struct StormResult {
     pub final_batch_results: u64,
 }
 
+/// An episode: the body of the host's invocation in, the body of the answer out.
+pub fn answer(body: &[u8]) -> Vec<u8> {
+    serde_json::to_vec(&super::episode::answer(body, replay_storm_orchestrator).answer).unwrap_or_default()
+}
+
 /// The orchestrator. The guide's queries parse its lines: not a character more or less.
 ///
 /// # Errors

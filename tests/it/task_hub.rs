@@ -339,7 +339,22 @@ async fn the_http_api_answers_as_recorded() {
     assert_eq!((code, body), (200, json!({"instancesDeleted": 2})));
 }
 
-/// As the guide's crash test: the lab dies 20 times at moments nobody chose.
+#[tokio::test]
+#[ignore = "needs Python with azure-functions-durable 1.7.0: bash tests/python/install, then cargo test -- --ignored"]
+async fn microsofts_client_for_python_manages_instances() {
+    let scratch = Scratch::new();
+    let lab = ReplayLab::start(&scratch.path().join("run"), &ReplayLab::stage(&scratch)).await;
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let output = Command::new(root.join("target/python/bin/python"))
+        .arg(root.join("tests/python/client.py"))
+        .arg(format!("{}{WEBHOOK_PATH}/", lab.base))
+        .output()
+        .expect("Python is installed by tests/python/install");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && said.trim() == "all right", "{said}{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// The lab dies 20 times at moments nobody chose.
 #[tokio::test]
 async fn killed_at_random_moments_the_instance_completes_and_nothing_is_recorded_twice() {
     const ITERATIONS: usize = 500;

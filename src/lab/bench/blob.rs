@@ -10,10 +10,10 @@ use std::{
 
 use anyhow::{Context, ensure};
 use azure_storage_blob::models::{BlobContainerClientCreateOptions, PublicAccessType};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use tokio::{process::Command, time::Instant};
 
-use super::{handler::Handler, median, percentile};
+use super::{Goal, Report, handler::Handler, median, percentile};
 use crate::{
     host::{INPUT_CONTAINER, RESULTS_CONTAINER},
     lab::{
@@ -48,28 +48,6 @@ struct Goals {
     idle_rss_mb: f64,
 }
 
-/// One measured quantity beside its goal, if it has one.
-#[derive(Clone, Debug, Serialize)]
-pub struct Goal {
-    /// What was measured, with its unit.
-    pub name: &'static str,
-    /// The median, unless the name says otherwise.
-    pub value: f64,
-    /// What it should come to, as text.
-    pub goal: String,
-    /// Whether it does; `None` without a goal.
-    pub met: Option<bool>,
-}
-
-/// The result of one run.
-#[derive(Clone, Debug, Serialize)]
-pub struct BlobReport {
-    /// What ran: programs and their versions, the handler's C library, the kernel.
-    pub environment: Vec<(String, String)>,
-    /// Everything measured.
-    pub results: Vec<Goal>,
-}
-
 #[derive(Debug, Default)]
 struct Samples {
     handler_s: Vec<f64>,
@@ -94,7 +72,7 @@ impl BlobBench {
     ///
     /// # Errors
     /// When storage, the handler or a peer does not work.
-    pub async fn run(&self, handler: &Path, folder: &Path, progress: impl Fn(&str)) -> anyhow::Result<BlobReport> {
+    pub async fn run(&self, handler: &Path, folder: &Path, progress: impl Fn(&str)) -> anyhow::Result<Report> {
         let environment = environment(handler).await?;
         progress("starting storage and making the blob");
         let run = Folder::open(folder).await?;
@@ -103,7 +81,7 @@ impl BlobBench {
         self.fill(&storage, folder).await?;
         let samples = self.measure(handler, &storage, progress).await;
         azurite.stop().await;
-        Ok(BlobReport { environment, results: self.judge(&samples?) })
+        Ok(Report { environment, results: self.judge(&samples?) })
     }
 
     /// The input container is readable by everyone here, so that curl needs no key.
@@ -148,7 +126,7 @@ impl BlobBench {
 
     fn judge(&self, samples: &Samples) -> Vec<Goal> {
         let mb = (self.blob_mib * MIB) as f64 / 1e6;
-        let throughput = |name, seconds: &[f64]| shown(name, mb / median(seconds));
+        let throughput = |name, seconds: &[f64]| Goal::bare(name, mb / median(seconds));
         // Of each round, because the machine is not the same in all of them.
         let ratio = |peer: &[f64]| {
             median(&samples.handler_s.iter().zip(peer).map(|(ours, peers)| peers / ours).collect::<Vec<_>>())
@@ -158,27 +136,15 @@ impl BlobBench {
             throughput("handler, streaming, MB/s", &samples.handler_s),
             throughput("curl | openssl dgst -sha256, MB/s", &samples.curl_openssl_s),
             throughput("curl alone, MB/s", &samples.curl_s),
-            at_least("handler / (curl | openssl)", ratio(&samples.curl_openssl_s), goals.vs_curl_and_openssl),
-            at_least("handler / curl alone", ratio(&samples.curl_s), goals.vs_curl),
-            below("exec to first answer, ms", median(&samples.first_answer_ms), goals.first_answer_ms),
-            below("front, idle RSS, MB", samples.front_rss_mb, goals.idle_rss_mb),
-            below("worker, idle RSS, MB", samples.worker_rss_mb, goals.idle_rss_mb),
-            shown("empty blob, envelope to reply, p50 ms", percentile(&samples.empty_ms, 0.5)),
-            shown("empty blob, envelope to reply, p99 ms", percentile(&samples.empty_ms, 0.99)),
+            Goal::at_least("handler / (curl | openssl)", ratio(&samples.curl_openssl_s), goals.vs_curl_and_openssl),
+            Goal::at_least("handler / curl alone", ratio(&samples.curl_s), goals.vs_curl),
+            Goal::below("exec to first answer, ms", median(&samples.first_answer_ms), goals.first_answer_ms),
+            Goal::below("front, idle RSS, MB", samples.front_rss_mb, goals.idle_rss_mb),
+            Goal::below("worker, idle RSS, MB", samples.worker_rss_mb, goals.idle_rss_mb),
+            Goal::bare("empty blob, envelope to reply, p50 ms", percentile(&samples.empty_ms, 0.5)),
+            Goal::bare("empty blob, envelope to reply, p99 ms", percentile(&samples.empty_ms, 0.99)),
         ]
     }
-}
-
-fn shown(name: &'static str, value: f64) -> Goal {
-    Goal { name, value, goal: String::new(), met: None }
-}
-
-fn at_least(name: &'static str, value: f64, goal: f64) -> Goal {
-    Goal { name, value, goal: format!(">= {goal}"), met: Some(value >= goal) }
-}
-
-fn below(name: &'static str, value: f64, goal: f64) -> Goal {
-    Goal { name, value, goal: format!("< {goal}"), met: Some(value < goal) }
 }
 
 async fn shell(command: &str) -> anyhow::Result<Duration> {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::Context;
 
 use super::{EXIT_OK, EXIT_WRONG, stage};
-use crate::lab::bench::{BlobBench, BlobReport};
+use crate::lab::bench::{AnswerFn, BlobBench, ReplayBench, Report};
 
 /// Runs the blob benchmark and prints its table, or one JSON object.
 ///
@@ -18,16 +18,33 @@ pub async fn run_blob(handler: Option<PathBuf>, json: bool) -> anyhow::Result<u8
     };
     let folder = tempfile::Builder::new().prefix("lab-bench-").tempdir().context("make a run folder")?;
     let report = BlobBench::load()?.run(&handler, folder.path(), |step| eprintln!("{step}")).await?;
+    tell(&report, json)
+}
+
+/// Runs the replay benchmark and prints its table, or one JSON object.
+///
+/// # Errors
+/// When it cannot run.
+pub async fn run_replay(answer: AnswerFn, handler: Option<PathBuf>, json: bool) -> anyhow::Result<u8> {
+    let folder = tempfile::Builder::new().prefix("lab-bench-").tempdir().context("make a run folder")?;
+    let stage = folder.path().join("stage");
+    stage::make_replay(&stage, handler)?;
+    let run = folder.path().join("run");
+    let report = ReplayBench::load()?.run(answer, stage::source(), (stage, &run), |step| eprintln!("{step}")).await?;
+    tell(&report, json)
+}
+
+fn tell(report: &Report, json: bool) -> anyhow::Result<u8> {
     if json {
-        println!("{}", serde_json::to_string(&report)?);
+        println!("{}", serde_json::to_string(report)?);
     } else {
-        print(&report);
+        print(report);
     }
     let missed = report.results.iter().any(|it| it.met == Some(false));
     Ok(if missed { EXIT_WRONG } else { EXIT_OK })
 }
 
-fn print(report: &BlobReport) {
+fn print(report: &Report) {
     for (name, value) in &report.environment {
         println!("{name:>16}  {value}");
     }
@@ -38,7 +55,7 @@ fn print(report: &BlobReport) {
             Some(true) => "met",
             Some(false) => "MISSED",
         };
-        let line = format!("{:<40} {:>9.2}  {:<8} {verdict}", result.name, result.value, result.goal);
+        let line = format!("{:<50} {:>9.2}  {:<8} {verdict}", result.name, result.value, result.goal);
         println!("{}", line.trim_end());
     }
 }

@@ -46,7 +46,11 @@ impl HubOptions {
             name: durable["hubName"].as_str().unwrap_or("TestHubName").to_owned(),
             max_orchestrations: number("maxConcurrentOrchestratorFunctions"),
             max_activities: number("maxConcurrentActivityFunctions"),
-            durability: Durability::default(),
+            // Ours alone: the Azure Storage provider has nothing to choose.
+            durability: match durable["storageProvider"]["synchronous"].as_str() {
+                Some("FULL") => Durability::Machine,
+                _ => Durability::default(),
+            },
         })
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, time::Duration};
 
-use incident_labs::durable::{TurnOutcome, envelope, protocol::*, replay};
+use incident_labs::durable::{TurnOutcome, envelope, protocol::*, replay, replay_encoded};
 use proptest::prelude::*;
 use prost::Message;
 
@@ -93,6 +93,11 @@ proptest! {
         for bytes in [&bytes[..], &bytes[..cut.index(bytes.len())]] {
             if let Ok(request) = OrchestratorRequest::decode(bytes) {
                 let turn = replay(request, interpret, || Duration::ZERO);
+                prop_assert!(!envelope::encode(&turn.response).is_empty());
+                // What can be decoded at once can be read event by event, to the same end.
+                prop_assert_eq!(replay_encoded(bytes, interpret, || Duration::ZERO).unwrap(), turn);
+            } else {
+                let turn = replay_encoded(bytes, interpret, || Duration::ZERO).unwrap_or_else(envelope::refuse);
                 prop_assert!(!envelope::encode(&turn.response).is_empty());
             }
         }

@@ -34,6 +34,8 @@ pub fn router(hub: TaskHub) -> Router {
         .route("/orchestrators/{name}", post(start))
         .route("/orchestrators/{name}/{id}", post(start_as))
         .route("/instances", get(list).delete(purge_many))
+        // The Python client asks for this one.
+        .route("/instances/", get(list).delete(purge_many))
         .route("/instances/{id}", get(show).delete(purge))
         .route("/instances/{id}/raiseEvent/{event}", post(raise))
         .route("/instances/{id}/terminate", post(terminate))
