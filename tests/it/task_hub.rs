@@ -308,10 +308,19 @@ async fn the_http_api_answers_as_recorded() {
         assert_eq!(lab.hook("POST", &format!("/instances/one/{action}"), None).await.0, 501, "{action}");
     }
     assert_eq!(lab.hook("GET", "/entities", None).await.0, 501);
+    let (code, _, body) = lab.hook("DELETE", "/instances/one", None).await;
+    assert_eq!((code, body), (200, json!({"instancesDeleted": 1})));
+    assert_eq!(lab.hook("DELETE", "/instances/one", None).await.0, 404);
+}
 
-    // An instance without input, and one whose answer is waited for.
+#[tokio::test]
+async fn instances_are_waited_for_listed_and_purged() {
+    let scratch = Scratch::new();
+    let lab = ReplayLab::start(&scratch.path().join("run"), &ReplayLab::stage(&scratch)).await;
+    let start = "/orchestrators/replay_storm_orchestrator";
     let (code, _, output) = lab.hook("POST", &format!("{start}/two?timeout=20"), Some("{\"iterations\":2}")).await;
     assert_eq!((code, &output["totalIterations"]), (200, &json!(2)), "{output}");
+    // Without a body there is no input, which this orchestrator does not understand.
     lab.hook("POST", &format!("{start}/three"), None).await;
     let failed =
         async || Some(lab.hook("GET", "/instances/three", None).await.2).filter(|it| it["runtimeStatus"] == "Failed");
@@ -319,24 +328,20 @@ async fn the_http_api_answers_as_recorded() {
     assert!(failed["input"].is_null() && failed["output"].as_str().unwrap().starts_with("DecodeError: "), "{failed}");
     let (code, _, _) = lab.hook("GET", "/instances/three?returnInternalServerErrorOnFailure=true", None).await;
     assert_eq!(code, 500);
+    lab.hook("POST", &format!("{start}/other?timeout=20"), Some("{\"iterations\":1}")).await;
 
     let ids = |body: &Value| body.as_array().unwrap().iter().map(|it| it["instanceId"].clone()).collect::<Vec<_>>();
-    assert_eq!(ids(&lab.hook("GET", "/instances", None).await.2), ["one", "three", "two"]);
-    assert_eq!(ids(&lab.hook("GET", "/instances?runtimeStatus=Failed,Terminated", None).await.2), ["one", "three"]);
+    assert_eq!(ids(&lab.hook("GET", "/instances", None).await.2), ["other", "three", "two"]);
+    assert_eq!(ids(&lab.hook("GET", "/instances?runtimeStatus=Failed,Terminated", None).await.2), ["three"]);
     assert_eq!(ids(&lab.hook("GET", "/instances?instanceIdPrefix=t", None).await.2), ["three", "two"]);
     let (_, headers, body) = lab.hook("GET", "/instances?top=2", None).await;
-    assert_eq!(
-        (ids(&body), &headers["x-ms-continuation-token"]),
-        (vec![json!("one"), json!("three")], &"three".parse().unwrap())
-    );
+    let token = "three".parse().unwrap();
+    assert_eq!((ids(&body), &headers["x-ms-continuation-token"]), (vec![json!("other"), json!("three")], &token));
     assert_eq!(lab.hook("GET", "/instances?createdTimeFrom=yesterday", None).await.0, 400);
 
-    let (code, _, body) = lab.hook("DELETE", "/instances/one", None).await;
-    assert_eq!((code, body), (200, json!({"instancesDeleted": 1})));
-    assert_eq!(lab.hook("DELETE", "/instances/one", None).await.0, 404);
     assert_eq!(lab.hook("DELETE", "/instances", None).await.0, 400);
     let (code, _, body) = lab.hook("DELETE", "/instances?createdTimeFrom=2020-01-01T00:00:00Z", None).await;
-    assert_eq!((code, body), (200, json!({"instancesDeleted": 2})));
+    assert_eq!((code, body), (200, json!({"instancesDeleted": 3})));
 }
 
 #[tokio::test]
