@@ -4,6 +4,7 @@
 mod azurite;
 mod blob_trigger;
 mod durable;
+mod durable_functions;
 mod fault_proxy;
 mod faults;
 mod front;

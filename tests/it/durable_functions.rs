@@ -1,0 +1,119 @@
+//! The durable functions in the real handler, called as a host calls them.
+
+use std::path::Path;
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use incident_labs::{
+    durable::protocol::{ActionType, OrchestratorResponse},
+    host::{
+        ACTIVITY_FUNCTION, BLOB_FUNCTION, FUNCTIONS, ORCHESTRATOR_FUNCTION, REPLAY_FUNCTIONS, START_FUNCTION,
+        STATUS_FUNCTION,
+    },
+    lab::{bench::storm, stage::stage_some},
+};
+use prost::Message;
+use serde_json::{Value, json};
+
+use crate::{
+    handler::{Handler, Reply, free_port},
+    harness::{HANDLER, Scratch},
+};
+
+/// A handler in the replay lab's package: nothing but the host's environment, no storage.
+async fn handler(app: &Scratch) -> Handler {
+    let root = app.path().join("app");
+    stage_some(Path::new(env!("CARGO_MANIFEST_DIR")), Path::new(HANDLER), &root, FUNCTIONS, REPLAY_FUNCTIONS).unwrap();
+    let account = incident_labs::blob::StorageAccount::emulator(free_port().await, free_port().await).unwrap();
+    let settings = [("FUNCTIONS_APP_ROOT_PATH", root.to_str().unwrap()), ("AzureWebJobsStorage", "")];
+    Handler::start(&account, &settings).await
+}
+
+/// The one action of an answer.
+fn action(reply: &Reply) -> ActionType {
+    assert_eq!(reply.status, 200, "{reply:?}");
+    let body: Value = serde_json::from_str(&reply.body).unwrap();
+    let bytes = STANDARD.decode(body["ReturnValue"].as_str().unwrap()).unwrap();
+    let response = OrchestratorResponse::decode(bytes.as_slice()).unwrap();
+    assert!(!response.instance_id.is_empty());
+    response.actions.into_iter().next().unwrap().action_type.unwrap()
+}
+
+#[tokio::test]
+async fn an_app_without_the_blob_function_starts_no_worker() {
+    let app = Scratch::new();
+    let handler = handler(&app).await;
+    let reply = handler.post(BLOB_FUNCTION, "{}".into()).await;
+    assert!(reply.status == 404 && reply.body.contains("not in this app"), "{reply:?}");
+    let children = format!("/proc/{0}/task/{0}/children", handler.child.id().unwrap());
+    assert_eq!(std::fs::read_to_string(children).unwrap(), "", "no process beside the front");
+}
+
+#[tokio::test]
+async fn an_episode_is_answered_with_the_next_action_and_told_under_the_instance() {
+    let app = Scratch::new();
+    let handler = handler(&app).await;
+    let reply = handler.post(ORCHESTRATOR_FUNCTION, storm::body(2000).into()).await;
+    let ActionType::ScheduleTask(scheduled) = action(&reply) else { panic!("{reply:?}") };
+    assert_eq!(
+        (scheduled.name.as_str(), scheduled.input.as_deref()),
+        (ACTIVITY_FUNCTION, Some(r#"{"index":2000,"instanceIndex":0}"#))
+    );
+    let traces = std::fs::read_to_string(handler.scratch.path().join("traces.jsonl")).unwrap();
+    let rows: Vec<Value> = traces.lines().map(|it| serde_json::from_str(it).unwrap()).collect();
+    assert!(rows.iter().all(|it| it["operation_Id"] == "7a21e8d1258a488bad8392f1bdfa36bf"), "{rows:?}");
+    let messages: Vec<&str> = rows.iter().map(|it| it["message"].as_str().unwrap()).collect();
+    assert!(messages[0].starts_with("ReplayIteration instance=0 batch=0 iteration=2000/2001 elapsed="), "{messages:?}");
+    assert!(messages[1].starts_with("Episode past=8000 new=2 "), "{messages:?}");
+}
+
+#[tokio::test]
+async fn whatever_an_orchestrator_is_sent_is_answered_with_200_and_a_cause() {
+    let app = Scratch::new();
+    let handler = handler(&app).await;
+    let context = |value: &str| json!({ "Data": { "context": value }, "Metadata": {} }).to_string();
+    for (body, cause) in [
+        (String::new(), "not an invocation"),
+        ("nonsense".to_owned(), "not an invocation"),
+        ("[".repeat(100_000), "not an invocation"),
+        (r#"{"Data":{},"Metadata":{}}"#.to_owned(), "no trigger value"),
+        (r#"{"Data":{"context":7}}"#.to_owned(), "no trigger value"),
+        (context("\"%%%\""), "not base64"),
+        (context("\"/////w==\""), "OrchestratorRequest"),
+        (context(r#"{"history":[],"instanceId":"i"}"#), "FUNCTIONS_WORKER_RUNTIME"),
+        (context(""), "no executionStarted"),
+    ] {
+        let reply = handler.post(ORCHESTRATOR_FUNCTION, body.into()).await;
+        let ActionType::CompleteOrchestration(complete) = action(&reply) else { panic!("{reply:?}") };
+        let details = complete.failure_details.unwrap();
+        assert!(details.error_message.contains(cause), "{cause}: {}", details.error_message);
+        handler.line("err", cause).await;
+    }
+}
+
+#[tokio::test]
+async fn the_other_functions_say_what_is_wrong_with_a_request() {
+    let app = Scratch::new();
+    let handler = handler(&app).await;
+    let reply = handler.post(ACTIVITY_FUNCTION, r#"{"Data":{"input":"\"{}\""}}"#.into()).await;
+    assert!(reply.status == 500 && reply.body.contains("index"), "{reply:?}");
+    for function in [START_FUNCTION, STATUS_FUNCTION] {
+        assert_eq!(handler.post(function, "nonsense".into()).await.status, 400, "{function}");
+    }
+    // The webhook's address is not there, and then nobody answers at it.
+    let ask = |client: Value| {
+        json!({ "Data": { "req": { "Params": { "instanceId": "i" } }, "client": client.to_string() } }).to_string()
+    };
+    let away = format!("http://127.0.0.1:{}/runtime", free_port().await);
+    let cases = [
+        (Value::Null, "binding"),
+        (json!({ "httpBaseUrl": away, "requiredQueryStringParameters": "code=hush" }), "answer"),
+    ];
+    for (client, cause) in cases {
+        let reply = handler.post(STATUS_FUNCTION, ask(client).into()).await;
+        let body: Value = serde_json::from_str(&reply.body).unwrap();
+        let answer = &body["Outputs"]["res"];
+        assert_eq!((reply.status, &answer["statusCode"]), (200, &json!(502)), "{reply:?}");
+        let said = answer["body"].as_str().unwrap();
+        assert!(said.contains(cause) && !said.contains("hush"), "{said}");
+    }
+}
