@@ -1,11 +1,10 @@
 //! A staged function with a blob trigger: which blobs it wants, and what they are called to it.
 
-use std::{
-    fs, io,
-    path::{Path, PathBuf},
-};
+use std::path::Path;
 
-use serde::Deserialize;
+use serde_json::Value;
+
+use crate::lab::function_json::{FunctionJson, FunctionJsonError};
 
 /// A function triggered by the blobs of one container.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,22 +32,9 @@ pub struct BlobPath {
 /// Why the staged functions could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum FunctionError {
-    /// No such file, or not readable.
-    #[error("read {}", path.display())]
-    Unreadable {
-        /// The file or folder.
-        path: PathBuf,
-        /// What the system says.
-        source: io::Error,
-    },
-    /// Not a function.json.
-    #[error("understand {}", path.display())]
-    Invalid {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        source: serde_json::Error,
-    },
+    /// A function.json.
+    #[error(transparent)]
+    Function(#[from] FunctionJsonError),
     /// A path the lab's trigger cannot follow.
     #[error("{function}: the trigger path {path:?} is not `container/{{name}}` with at most one parameter")]
     Path {
@@ -59,49 +45,24 @@ pub enum FunctionError {
     },
 }
 
-#[derive(Deserialize)]
-struct FunctionJson {
-    bindings: Vec<Binding>,
-}
-
-#[derive(Deserialize)]
-struct Binding {
-    #[serde(rename = "type")]
-    kind: String,
-    name: String,
-    #[serde(default)]
-    path: String,
-    connection: Option<String>,
-}
-
 impl BlobFunction {
     /// The blob-triggered functions of a staged app, by name.
     ///
     /// # Errors
     /// When a `function.json` cannot be read or names a path the trigger cannot follow.
     pub fn staged(root: &Path) -> Result<Vec<Self>, FunctionError> {
-        let unreadable = |path: &Path, source| FunctionError::Unreadable { path: path.to_owned(), source };
-        let mut found = Vec::new();
-        for entry in fs::read_dir(root).map_err(|source| unreadable(root, source))? {
-            let entry = entry.map_err(|source| unreadable(root, source))?;
-            let path = entry.path().join("function.json");
-            if !path.is_file() {
-                continue;
-            }
-            let text = fs::read(&path).map_err(|source| unreadable(&path, source))?;
-            let function: FunctionJson =
-                serde_json::from_slice(&text).map_err(|source| FunctionError::Invalid { path, source })?;
-            let name = entry.file_name().to_string_lossy().into_owned();
-            let trigger = function.bindings.into_iter().find(|it| it.kind.eq_ignore_ascii_case("blobTrigger"));
-            if let Some(binding) = trigger {
-                let path = BlobPath::parse(&binding.path)
-                    .ok_or_else(|| FunctionError::Path { function: name.clone(), path: binding.path.clone() })?;
-                let connection = binding.connection.unwrap_or_else(|| "AzureWebJobsStorage".to_owned());
-                found.push(Self { name, binding: binding.name, connection, path });
-            }
-        }
-        found.sort_by(|one, other| one.name.cmp(&other.name));
-        Ok(found)
+        let functions = FunctionJson::all(root)?;
+        let triggered = functions.into_iter().filter_map(|it| Some((it.binding_of("blobTrigger")?.clone(), it.name)));
+        triggered.map(|(trigger, name)| Self::declared(&trigger, name)).collect()
+    }
+
+    fn declared(trigger: &Value, name: String) -> Result<Self, FunctionError> {
+        let text = |field: &str| trigger[field].as_str().unwrap_or_default().to_owned();
+        let path = BlobPath::parse(&text("path"))
+            .ok_or_else(|| FunctionError::Path { function: name.clone(), path: text("path") })?;
+        let connection = Some(text("connection")).filter(|it| !it.is_empty());
+        let connection = connection.unwrap_or_else(|| "AzureWebJobsStorage".to_owned());
+        Ok(Self { name, binding: text("name"), connection, path })
     }
 
     /// The id the storage extension files receipts and messages under.
