@@ -7,6 +7,7 @@
 //!   was given to somebody else is never mistaken for one of ours.
 
 use std::{
+    collections::HashSet,
     fs::{self, File, TryLockError},
     io,
     path::{Path, PathBuf},
@@ -24,7 +25,7 @@ const JOURNAL: &str = "processed.jsonl";
 /// The task hub's file, with what SQLite keeps beside it.
 const TASK_HUB: [&str; 3] = ["task-hub.db", "task-hub.db-wal", "task-hub.db-shm"];
 /// How long leftovers may take to end after SIGTERM. Azurite keeps its index in memory and writes it out on SIGTERM.
-const GRACE: Duration = Duration::from_secs(5);
+const GRACE: Duration = Duration::from_secs(10);
 /// How long a lock may be held by somebody who is about to let it go.
 const LOCK_PATIENCE: Duration = Duration::from_millis(500);
 
@@ -175,16 +176,21 @@ impl Folder {
         fs::write(&path, text).map_err(|source| FolderError::Io { path, source })
     }
 
+    /// Ends processes of a lab that is gone. Each is told once: Azurite takes a second SIGTERM for the end, in the middle of writing.
     async fn end_leftovers(&self) -> Result<(), FolderError> {
         let asked = Instant::now();
         let mut signal = Signal::TERM;
+        let mut told = HashSet::new();
         while let Some(&first) = processes_of(&self.path).first() {
             match asked.elapsed() {
                 late if late > 2 * GRACE => return Err(FolderError::Leftover { pid: first }),
-                late if late > GRACE => signal = Signal::KILL,
+                late if late > GRACE && signal == Signal::TERM => {
+                    signal = Signal::KILL;
+                    told.clear();
+                }
                 _ => {}
             }
-            for pid in processes_of(&self.path) {
+            for pid in processes_of(&self.path).into_iter().filter(|pid| told.insert(*pid)) {
                 // Gone in the meantime is as good.
                 let _ = Pid::from_raw(pid.cast_signed()).map(|pid| kill_process(pid, signal));
             }
