@@ -7,8 +7,8 @@ use incident_labs::{
     functions::replay_storm_orchestrator,
     lab::{
         commands::{
-            azurite, bench, http_host::HttpPort, load, parse_setting, process, redrive, report, run_oom, run_replay,
-            stage, start,
+            azurite, bench, http_host::HttpPort, load, package, parse_setting, process, redrive, report, run_oom,
+            run_replay, stage, start,
         },
         load::{Gate, Scale},
         oom::Remedy,
@@ -98,6 +98,21 @@ Exit codes:  0 staged; 3 refused, or the handler does not build; 64 usage")]
         /// Settings for local.settings.json.
         #[arg(long, value_enum, requires = "local")]
         preset: Option<Variant>,
+    },
+    /// Make the zips a Functions app is deployed from: the OOM lab's two, and the replay lab's.
+    #[command(after_help = "\
+Example:     cargo lab package && cargo lab package --check artifacts/replay-app.zip
+Exit codes:  0 made, and nothing found that would keep them from running; 1 something was; 3 it could not run; 64 usage")]
+    Package {
+        /// Where to.
+        #[arg(long, default_value = "artifacts")]
+        out: PathBuf,
+        /// Use this handler instead of building a static one.
+        #[arg(long)]
+        handler: Option<PathBuf>,
+        /// Only look into this zip.
+        #[arg(long, value_name = "ZIP", conflicts_with_all = ["out", "handler"])]
+        check: Option<PathBuf>,
     },
     /// Run storage alone on its well-known ports, for `func start` and Storage Explorer.
     #[command(after_help = "\
@@ -371,6 +386,8 @@ async fn run(command: Command) -> anyhow::Result<u8> {
         Command::Stage { out, handler, local, preset } => {
             stage::run(&out, handler, preset.filter(|_| local).map(Variant::preset))
         }
+        Command::Package { check: Some(zip), .. } => package::look_into(&zip),
+        Command::Package { out, handler, .. } => package::make(handler, &out),
         Command::Run(Run::Oom(options)) => run_oom(options).await,
         Command::Run(Run::Replay(options)) => {
             let RunReplay { storm, handler, evidence, folder, json } = options;

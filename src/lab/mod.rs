@@ -11,6 +11,7 @@ pub mod host;
 pub mod http_trigger;
 pub mod load;
 pub mod oom;
+pub mod package;
 pub mod progress;
 pub mod replay;
 pub mod room;

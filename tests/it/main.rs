@@ -19,6 +19,7 @@ mod lifecycle;
 mod memory;
 mod oom;
 mod oom_verdict;
+mod package;
 mod process;
 mod readme;
 mod restart;

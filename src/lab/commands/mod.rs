@@ -4,6 +4,7 @@ pub mod azurite;
 pub mod bench;
 pub mod http_host;
 pub mod load;
+pub mod package;
 pub mod process;
 pub mod redrive;
 pub mod run_oom;

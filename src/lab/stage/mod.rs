@@ -13,7 +13,7 @@ use std::{
 use serde_json::{Value, json};
 
 /// Name of the executable in the script root and in `host.json`.
-const HANDLER: &str = "handler";
+pub const HANDLER: &str = "handler";
 
 /// The two sets of settings the blob function is compared under.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
