@@ -150,6 +150,41 @@ async fn an_activity_whose_handler_hangs_up_has_failed_and_is_not_run_again() {
     hub.stop().await;
 }
 
+#[tokio::test]
+async fn a_child_whose_id_is_taken_has_failed_and_its_parent_is_told() {
+    let (stand_in, hub) = stand_in_with_hub(placeholder()).await;
+    let child =
+        SubOrchestration { instance_id: "i".to_owned(), name: "orch".to_owned(), ..SubOrchestration::default() };
+    let create = OrchestratorAction { id: 0, action_type: Some(ActionType::CreateSubOrchestration(child)) };
+    let answer = |request: &Sent| {
+        let body: Value = serde_json::from_str(&request.body).unwrap();
+        let request = envelope::decode(body["Data"]["context"].as_str().unwrap()).unwrap();
+        let why = request.new_events.iter().find_map(|it| match &it.event_type {
+            Some(EventType::SubOrchestrationInstanceFailed(it)) => it.failure_details.clone(),
+            _ => None,
+        });
+        answered(match why {
+            None => vec![create.clone()],
+            Some(details) => vec![completion(1, &json!(details.error_message).to_string())],
+        })
+    };
+    let driver = async {
+        hub.start_instance("orch", "i", None, Replace::Ended).await.unwrap();
+        ended(&hub, "i").await
+    };
+    let instance = tokio::select! {
+        () = handle(stand_in.host.port(), answer) => unreachable!(),
+        instance = driver => instance,
+    };
+    let output: String = serde_json::from_str(instance.output.as_deref().unwrap()).unwrap();
+    assert!(
+        output.starts_with("An Orchestration instance with the status ") && output.ends_with(" already exists."),
+        "{output}"
+    );
+    stand_in.host.shutdown().await;
+    hub.stop().await;
+}
+
 /// `lab start` with the replay lab's functions alone: no storage, no worker.
 struct ReplayLab {
     child: Child,

@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep, timeout};
 use uuid::Uuid;
 
 use super::{
-    Instance, Replace, Rest, TaskHub,
+    Instance, Replace, Rest, StartError, TaskHub,
     episode::{Answer, Given},
     rows::{self, Activity, Message, NewInstance, event},
     store::StoreError,
@@ -374,13 +374,34 @@ impl Outcome {
             rows::post(connection, instance_id, execution_id.as_deref(), *due, event)?;
         }
         for child in children {
-            let id = child.instance_id.clone();
-            if rows::create(connection, child, Replace::Ended)?.is_err() {
-                tracing::warn!("child {id} was not started: an instance of that id is running");
+            let parent = child.parent.clone();
+            if let Err(status) = rows::create(connection, child, Replace::Ended)? {
+                refuse_child(connection, parent, status)?;
             }
         }
         rows::remove_messages(connection, &consumed)
     }
+}
+
+/// A child whose id is taken by one that runs never starts. Its parent is told, or it would wait for ever.
+fn refuse_child(
+    connection: &Connection,
+    parent: Option<ParentInstance>,
+    status: OrchestrationStatus,
+) -> rusqlite::Result<()> {
+    let Some((task_scheduled_id, parent)) =
+        parent.and_then(|it| Some((it.task_scheduled_id, it.orchestration_instance?)))
+    else {
+        return Ok(());
+    };
+    let details = FailureDetails {
+        error_type: "DurableTask.Core.Exceptions.OrchestrationAlreadyExistsException".to_owned(),
+        error_message: StartError::Exists { status }.to_string(),
+        ..FailureDetails::default()
+    };
+    let failed = TaskFailed { task_scheduled_id, failure_details: Some(Box::new(details)) };
+    let failed = event(-1, EventType::SubOrchestrationInstanceFailed(failed));
+    rows::post(connection, &parent.instance_id, parent.execution_id.as_deref(), None, &failed)
 }
 
 fn started(event: &HistoryEvent) -> Option<&ExecutionStarted> {
