@@ -14,6 +14,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde_json::{Map, Value, json};
+use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use self::{request::Received, route::Route};
@@ -31,7 +32,7 @@ const LOG_CATEGORY: &str = "Microsoft.Azure.WebJobs.Script.WebHost.Middleware.Ex
 /// The functions that can be called over HTTP.
 #[derive(Clone, Debug)]
 pub struct HttpFunctions {
-    functions: Arc<Vec<HttpFunction>>,
+    functions: Arc<Vec<Arc<HttpFunction>>>,
 }
 
 #[derive(Debug)]
@@ -55,7 +56,7 @@ impl HttpFunctions {
         let host = host_json::read(root, app_settings)?;
         let prefix = host["extensions"]["http"]["routePrefix"].as_str().unwrap_or("api").to_owned();
         let functions = FunctionJson::all(root)?;
-        let functions = functions.iter().filter_map(|it| HttpFunction::declared(it, &prefix)).collect();
+        let functions = functions.iter().filter_map(|it| HttpFunction::declared(it, &prefix).map(Arc::new)).collect();
         Ok(Self { functions: Arc::new(functions) })
     }
 
@@ -66,7 +67,13 @@ impl HttpFunctions {
 
     /// Serves them.
     pub fn router(self, host: Host, log: HostLog, hub: Option<TaskHub>) -> Router {
-        Router::new().fallback(serve).with_state(Front { functions: self, host, log, hub })
+        Router::new().fallback(serve).with_state(Front {
+            functions: self,
+            host,
+            log,
+            hub,
+            invocations: TaskTracker::new(),
+        })
     }
 }
 
@@ -102,29 +109,35 @@ struct Front {
     host: Host,
     log: HostLog,
     hub: Option<TaskHub>,
+    /// They go on when their caller hangs up: what was asked for is started all the same.
+    invocations: TaskTracker,
 }
 
 async fn serve(State(front): State<Front>, method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
     let found = front.functions.functions.iter().find_map(|it| Some((it, it.route.matches(&method, uri.path())?)));
     let Some((function, parameters)) = found else { return StatusCode::NOT_FOUND.into_response() };
     let received = Received { method: &method, uri: &uri, headers: &headers, body: &body, parameters };
-    front.invoke(function, &received).await
+    let (function, call) = (Arc::clone(function), front.call(function, &received));
+    let invocation = front.invocations.clone().spawn(async move { front.invoke(&function, call).await });
+    invocation.await.unwrap_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response())
 }
 
 impl Front {
-    async fn invoke(&self, function: &HttpFunction, received: &Received<'_>) -> Response {
+    fn call(&self, function: &HttpFunction, received: &Received<'_>) -> Call {
         let mut data = Map::from_iter([(function.request.clone(), received.data())]);
         if let (Some(binding), Some(hub)) = (&function.client_in, &self.hub) {
             data.insert(binding.clone(), client_value(hub, received.host()));
         }
-        let call = Call {
+        Call {
             function: function.name.clone(),
             reason: "This function was programmatically called via the host APIs.".to_owned(),
             data,
             metadata: received.metadata(),
             ..Call::default()
-        };
-        // On a task of its own: the invocation goes on when the caller hangs up.
+        }
+    }
+
+    async fn invoke(&self, function: &HttpFunction, call: Call) -> Response {
         let outcome = self.host.invoke(call).await;
         let Some(reply) = outcome.reply else { return StatusCode::INTERNAL_SERVER_ERROR.into_response() };
         if let (Some(binding), Some(hub)) = (&function.client_out, &self.hub)
