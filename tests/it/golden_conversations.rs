@@ -26,7 +26,7 @@ use tokio::{
 
 use crate::{
     durable::decoded,
-    golden_requests::{dechunk, header, headers, without_time},
+    golden_requests::{header, headers, without_time},
     harness::eventually,
     stand_in::{StandIn, golden, placeholder},
 };
@@ -51,7 +51,7 @@ type Key = (String, String);
 #[derive(Clone, Debug)]
 pub(crate) struct Sent {
     pub(crate) line: String,
-    headers: Vec<String>,
+    pub(crate) headers: Vec<String>,
     pub(crate) body: String,
 }
 
@@ -80,6 +80,17 @@ impl Sent {
         };
         (function, id)
     }
+}
+
+/// The content of a chunked body.
+fn dechunk(mut body: &str) -> String {
+    let mut whole = String::new();
+    while let Some((size, rest)) = body.split_once("\r\n") {
+        let size = usize::from_str_radix(size, 16).unwrap();
+        whole.push_str(&rest[..size]);
+        body = &rest[size + 2..];
+    }
+    whole
 }
 
 /// One recorded request with its reply.

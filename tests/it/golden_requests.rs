@@ -7,58 +7,32 @@ use incident_labs::lab::host::{
 use serde_json::{Value, json};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::AsyncWriteExt,
     net::{TcpListener, TcpStream},
 };
 
-use crate::stand_in::{StandIn, golden, normal, placeholder, probe};
-
-/// A request as it came over the wire.
-#[derive(Clone, Debug)]
-struct Recorded {
-    line: String,
-    headers: Vec<String>,
-    body: String,
-}
+use crate::{
+    golden_conversations::Sent,
+    stand_in::{StandIn, golden, normal, placeholder, probe},
+};
 
 /// Serves the handler's port by hand: records `GET /` and the first invocation.
-async fn record(port: u16) -> (Recorded, Recorded) {
+async fn record(port: u16) -> (Sent, Sent) {
     let listener = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
     let probe = answer(listener.accept().await.unwrap().0, "text/plain").await;
     let invocation = answer(listener.accept().await.unwrap().0, "application/json").await;
     (probe, invocation)
 }
 
-async fn answer(mut stream: TcpStream, media_type: &str) -> Recorded {
-    let mut bytes = Vec::new();
-    while !is_complete(&bytes) {
-        assert_ne!(stream.read_buf(&mut bytes).await.unwrap(), 0, "request cut: {bytes:?}");
-    }
+async fn answer(mut stream: TcpStream, media_type: &str) -> Sent {
+    let sent = Sent::read(&mut stream).await;
     let reply = format!("HTTP/1.1 200 OK\r\nContent-Type: {media_type}\r\nContent-Length: 2\r\n\r\n{{}}");
     stream.write_all(reply.as_bytes()).await.unwrap();
-    let text = String::from_utf8(bytes).unwrap();
-    let (head, body) = text.split_once("\r\n\r\n").unwrap();
-    let mut lines = head.split("\r\n").map(str::to_owned);
-    Recorded { line: lines.next().unwrap(), headers: lines.collect(), body: dechunk(body) }
-}
-
-fn is_complete(bytes: &[u8]) -> bool {
-    let end: &[u8] = if bytes.starts_with(b"GET") { b"\r\n\r\n" } else { b"\r\n0\r\n\r\n" };
-    bytes.ends_with(end)
-}
-
-pub(crate) fn dechunk(mut body: &str) -> String {
-    let mut whole = String::new();
-    while let Some((size, rest)) = body.split_once("\r\n") {
-        let size = usize::from_str_radix(size, 16).unwrap();
-        whole.push_str(&rest[..size]);
-        body = &rest[size + 2..];
-    }
-    whole
+    sent
 }
 
 /// Starts a host, plays its handler and has it make one call.
-async fn record_call(options: HostOptions, call: Call) -> (Host, Recorded, Recorded) {
+async fn record_call(options: HostOptions, call: Call) -> (Host, Sent, Sent) {
     let stand_in = StandIn::start(options).await;
     let (requests, outcome) = tokio::join!(record(stand_in.host.port()), stand_in.host.invoke(call));
     assert!(outcome.succeeded, "{outcome:?}");

@@ -14,7 +14,7 @@ use incident_labs::{
     lab::{
         folder::kill_processes_of,
         stage::stage_some,
-        task_hub::{Replace, TaskHub},
+        task_hub::{Instance, Replace},
     },
 };
 use prost::Message;
@@ -49,8 +49,27 @@ async fn handle(port: u16, answer: impl Fn(&Sent) -> Option<(u16, &'static str, 
     }
 }
 
-async fn ended(hub: &TaskHub, id: &str) -> incident_labs::lab::task_hub::Instance {
-    eventually(SOON, async || hub.instance(id).await.unwrap().filter(|it| it.has_ended())).await
+/// The whole life of an instance `i` whose handler answers like this.
+async fn life(answer: impl Fn(&Sent) -> Option<(u16, &'static str, String)>) -> Instance {
+    let (stand_in, hub) = stand_in_with_hub(placeholder()).await;
+    let driver = async {
+        // Clients may write a function's name in another case.
+        hub.start_instance("ORCH", "i", None, Replace::Ended).await.unwrap();
+        eventually(SOON, async || hub.instance("i").await.unwrap().filter(Instance::has_ended)).await
+    };
+    let instance = tokio::select! {
+        () = handle(stand_in.host.port(), answer) => unreachable!(),
+        instance = driver => instance,
+    };
+    stand_in.host.shutdown().await;
+    hub.stop().await;
+    instance
+}
+
+/// What is new in an episode.
+fn new_events(request: &Sent) -> Vec<HistoryEvent> {
+    let body: Value = serde_json::from_str(&request.body).unwrap();
+    envelope::decode(body["Data"]["context"].as_str().unwrap()).unwrap().new_events
 }
 
 fn completion(id: i32, result: &str) -> OrchestratorAction {
@@ -84,15 +103,7 @@ async fn each_bad_answer_ends_the_instance_as_recorded() {
         ("reset", None),
     ];
     for (name, answer) in cases {
-        let (stand_in, hub) = stand_in_with_hub(placeholder()).await;
-        let driver = async {
-            hub.start_instance("ORCH", "i", None, Replace::Ended).await.unwrap();
-            ended(&hub, "i").await
-        };
-        let instance = tokio::select! {
-            () = handle(stand_in.host.port(), |_| answer.clone()) => unreachable!(),
-            instance = driver => instance,
-        };
+        let instance = life(|_| answer.clone()).await;
         let recorded = &outcomes[name];
         assert_eq!(format!("{:?}", instance.status), recorded["runtimeStatus"], "{name}");
         let output: Value = serde_json::from_str(instance.output.as_deref().unwrap()).unwrap();
@@ -104,14 +115,11 @@ async fn each_bad_answer_ends_the_instance_as_recorded() {
             (lines[0].to_owned(), cause)
         };
         assert_eq!(type_of(&output), type_of(&recorded["output"]), "{name}");
-        stand_in.host.shutdown().await;
-        hub.stop().await;
     }
 }
 
 #[tokio::test]
 async fn an_activity_whose_handler_hangs_up_has_failed_and_is_not_run_again() {
-    let (stand_in, hub) = stand_in_with_hub(placeholder()).await;
     let schedule = OrchestratorAction {
         id: 0,
         action_type: Some(ActionType::ScheduleTask(TaskScheduled {
@@ -125,9 +133,7 @@ async fn an_activity_whose_handler_hangs_up_has_failed_and_is_not_run_again() {
             calls.set(calls.get() + 1);
             return None;
         }
-        let body: Value = serde_json::from_str(&request.body).unwrap();
-        let request = envelope::decode(body["Data"]["context"].as_str().unwrap()).unwrap();
-        let failure = request.new_events.iter().find_map(|it| match &it.event_type {
+        let failure = new_events(request).iter().find_map(|it| match &it.event_type {
             Some(EventType::TaskFailed(it)) => it.failure_details.clone(),
             _ => None,
         });
@@ -136,30 +142,18 @@ async fn an_activity_whose_handler_hangs_up_has_failed_and_is_not_run_again() {
             Some(details) => vec![completion(1, &json!(details.inner_failure.unwrap().error_type).to_string())],
         })
     };
-    let driver = async {
-        hub.start_instance("orch", "i", None, Replace::Ended).await.unwrap();
-        ended(&hub, "i").await
-    };
-    let instance = tokio::select! {
-        () = handle(stand_in.host.port(), answer) => unreachable!(),
-        instance = driver => instance,
-    };
+    let instance = life(answer).await;
     assert_eq!(instance.output.as_deref(), Some("\"System.Net.Http.HttpRequestException\""));
     assert_eq!(calls.get(), 1);
-    stand_in.host.shutdown().await;
-    hub.stop().await;
 }
 
 #[tokio::test]
 async fn a_child_whose_id_is_taken_has_failed_and_its_parent_is_told() {
-    let (stand_in, hub) = stand_in_with_hub(placeholder()).await;
     let child =
         SubOrchestration { instance_id: "i".to_owned(), name: "orch".to_owned(), ..SubOrchestration::default() };
     let create = OrchestratorAction { id: 0, action_type: Some(ActionType::CreateSubOrchestration(child)) };
     let answer = |request: &Sent| {
-        let body: Value = serde_json::from_str(&request.body).unwrap();
-        let request = envelope::decode(body["Data"]["context"].as_str().unwrap()).unwrap();
-        let why = request.new_events.iter().find_map(|it| match &it.event_type {
+        let why = new_events(request).iter().find_map(|it| match &it.event_type {
             Some(EventType::SubOrchestrationInstanceFailed(it)) => it.failure_details.clone(),
             _ => None,
         });
@@ -168,21 +162,12 @@ async fn a_child_whose_id_is_taken_has_failed_and_its_parent_is_told() {
             Some(details) => vec![completion(1, &json!(details.error_message).to_string())],
         })
     };
-    let driver = async {
-        hub.start_instance("orch", "i", None, Replace::Ended).await.unwrap();
-        ended(&hub, "i").await
-    };
-    let instance = tokio::select! {
-        () = handle(stand_in.host.port(), answer) => unreachable!(),
-        instance = driver => instance,
-    };
+    let instance = life(answer).await;
     let output: String = serde_json::from_str(instance.output.as_deref().unwrap()).unwrap();
     assert!(
         output.starts_with("An Orchestration instance with the status ") && output.ends_with(" already exists."),
         "{output}"
     );
-    stand_in.host.shutdown().await;
-    hub.stop().await;
 }
 
 /// `lab start` with the replay lab's functions alone: no storage, no worker.
