@@ -77,8 +77,8 @@ impl ReplayBench {
         Ok(toml::from_str(SCENARIO)?)
     }
 
-    /// Runs it. `answer` is the handler's orchestrator, `source` is the project, `stage` a staged app with the replay lab's functions. Without Python there is no peer, and
-    /// no verdict on it.
+    /// Runs it: `answer` is the handler's orchestrator, `source` the project, `stage` a staged app with the replay lab's functions.
+    /// Without Python there is no peer, and no verdict on it.
     ///
     /// # Errors
     /// When it cannot run.

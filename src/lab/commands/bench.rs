@@ -12,10 +12,7 @@ use crate::lab::bench::{AnswerFn, BlobBench, ReplayBench, Report};
 /// # Errors
 /// When it cannot run.
 pub async fn run_blob(handler: Option<PathBuf>, json: bool) -> anyhow::Result<u8> {
-    let handler = match handler {
-        Some(handler) => handler,
-        None => stage::build()?,
-    };
+    let handler = handler.map_or_else(stage::build, Ok)?;
     let folder = tempfile::Builder::new().prefix("lab-bench-").tempdir().context("make a run folder")?;
     let report = BlobBench::load()?.run(&handler, folder.path(), |step| eprintln!("{step}")).await?;
     tell(&report, json)

@@ -18,10 +18,7 @@ const TARGET: &str = "x86_64-unknown-linux-musl";
 /// # Errors
 /// When the handler does not build, or the app is refused.
 pub fn make(handler: Option<PathBuf>, out: &Path) -> anyhow::Result<u8> {
-    let handler = match handler {
-        Some(handler) => handler,
-        None => build()?,
-    };
+    let handler = handler.map_or_else(build, Ok)?;
     let mut is_good = true;
     for it in &PACKAGES {
         let written = package(it, source(), &handler, out)?;

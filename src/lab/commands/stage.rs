@@ -51,10 +51,7 @@ pub fn make_replay(out: &Path, handler: Option<PathBuf>) -> anyhow::Result<()> {
 }
 
 fn make_of(out: &Path, handler: Option<PathBuf>, functions: &[&str]) -> anyhow::Result<()> {
-    let handler = match handler {
-        Some(handler) => handler,
-        None => build()?,
-    };
+    let handler = handler.map_or_else(build, Ok)?;
     Ok(stage_some(source(), &handler, out, FUNCTIONS, functions)?)
 }
 
