@@ -14,6 +14,7 @@ mod log;
 mod options;
 mod process;
 mod reply;
+pub(in crate::lab) mod texts;
 
 use std::{
     net::Ipv4Addr,

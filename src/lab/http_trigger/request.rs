@@ -4,7 +4,7 @@ use axum::http::{HeaderMap, Method, Uri, header};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Map, Value, json};
 
-use crate::lab::{host::binding_data::encoded, task_hub::properties};
+use crate::lab::host::{binding_data::encoded, texts::properties};
 
 /// Headers the server knows by name, in the order in which it tells them; the others follow as they came, the length of the body
 /// between them.

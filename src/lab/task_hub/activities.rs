@@ -1,6 +1,6 @@
 //! The dispatcher of activities.
 
-use std::{collections::HashSet, time::Duration};
+use std::time::Duration;
 
 use serde_json::{Map, Value};
 use tokio::time::sleep;
@@ -9,11 +9,10 @@ use super::{
     TaskHub,
     rows::{self, Activity, event},
     store::StoreError,
-    texts,
 };
 use crate::{
     durable::protocol::{EventType, FailureDetails, TaskCompleted, TaskFailed},
-    lab::host::{Call, Exception, binding_data},
+    lab::host::{Call, Exception, binding_data, texts},
 };
 
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -21,26 +20,9 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 impl TaskHub {
     pub(super) async fn dispatch_activities(self) {
         let inner = &self.inner;
-        let (ended, mut endings) = tokio::sync::mpsc::unbounded_channel::<i64>();
-        let mut running: HashSet<i64> = HashSet::new();
         while !inner.stopping.is_cancelled() {
-            // One that has ended is not in the file any more, so it may be forgotten only after it was recorded.
-            while let Ok(id) = endings.try_recv() {
-                running.remove(&id);
-            }
-            match self.waiting_activities(&running).await {
-                Ok(waiting) => {
-                    for activity in waiting {
-                        running.insert(activity.id);
-                        let (hub, ended) = (self.clone(), ended.clone());
-                        inner.tasks.spawn(async move {
-                            let id = activity.id;
-                            hub.run_activity(activity).await;
-                            let _ = ended.send(id);
-                            hub.inner.activities_arrived.notify_one();
-                        });
-                    }
-                }
+            match self.waiting_activities().await {
+                Ok(waiting) => waiting.into_iter().for_each(|it| self.start_activity(it)),
                 Err(error) => tracing::error!("cannot look for activities: {error}"),
             }
             tokio::select! {
@@ -51,19 +33,30 @@ impl TaskHub {
         }
     }
 
-    async fn waiting_activities(&self, running: &HashSet<i64>) -> Result<Vec<Activity>, StoreError> {
-        let free = self.inner.options.max_activities.saturating_sub(running.len());
-        if free == 0 {
-            return Ok(Vec::new());
-        }
-        let limit = running.len() + free;
+    fn start_activity(&self, activity: Activity) {
+        self.running().insert(activity.id);
+        let hub = self.clone();
+        self.inner.tasks.spawn(async move {
+            let id = activity.id;
+            hub.run_activity(activity).await;
+            // Only now is it gone from the file.
+            hub.running().remove(&id);
+            hub.inner.activities_arrived.notify_one();
+        });
+    }
+
+    /// The oldest that are not under way, as many as the limit allows.
+    async fn waiting_activities(&self) -> Result<Vec<Activity>, StoreError> {
+        let limit = self.inner.options.max_activities;
+        // Taken before the file is read: of one that ended in between the row read would still be there, and it would be run again.
+        let running = self.running().clone();
         let oldest = self.inner.store.read(move |connection| rows::activities(connection, limit)).await?;
+        let free = limit.saturating_sub(running.len());
         Ok(oldest.into_iter().filter(|it| !running.contains(&it.id)).take(free).collect())
     }
 
     async fn run_activity(&self, activity: Activity) {
         let inner = &self.inner;
-        let Ok(_permit) = inner.activities.acquire().await else { return };
         let Some(outcome) = self.outcome_of(&activity).await else { return };
         let recorded = inner
             .store

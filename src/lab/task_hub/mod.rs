@@ -13,7 +13,6 @@ mod episode;
 mod orchestrations;
 mod rows;
 mod store;
-mod texts;
 pub mod webhook;
 
 use std::{
@@ -22,16 +21,12 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use tokio::{
-    sync::{Notify, Semaphore},
-    time::Instant,
-};
+use tokio::{sync::Notify, time::Instant};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use declared::{DurableFunctions, HubOptions};
 pub use rows::{Instance, Replace};
 pub use store::{Durability, StoreError};
-pub(super) use texts::properties;
 
 use self::{
     rows::{NewInstance, event},
@@ -55,10 +50,10 @@ struct Inner {
     store: Store,
     /// Where each episode's cost is told.
     tables: Tables,
-    orchestrations: Semaphore,
-    activities: Semaphore,
     /// Instances with an episode under way.
     busy: Mutex<HashSet<String>>,
+    /// Activities under way.
+    running: Mutex<HashSet<i64>>,
     /// Instances whose last episode was given up, and until when they rest.
     resting: Mutex<HashMap<String, Rest>>,
     messages_arrived: Notify,
@@ -152,13 +147,12 @@ impl TaskHub {
     ) -> Result<Self, StoreError> {
         let inner = Inner {
             store: Store::open(file, options.durability)?,
-            orchestrations: Semaphore::new(options.max_orchestrations),
-            activities: Semaphore::new(options.max_activities),
             options,
             functions,
             host,
             tables,
             busy: Mutex::default(),
+            running: Mutex::default(),
             resting: Mutex::default(),
             messages_arrived: Notify::new(),
             activities_arrived: Notify::new(),
@@ -281,6 +275,10 @@ impl TaskHub {
 
     fn busy(&self) -> std::sync::MutexGuard<'_, HashSet<String>> {
         self.inner.busy.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn running(&self) -> std::sync::MutexGuard<'_, HashSet<i64>> {
+        self.inner.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -77,15 +77,15 @@ impl TaskHub {
             if self.busy().contains(&instance_id) || self.is_resting(&instance_id) {
                 continue;
             }
-            // The semaphore is never closed.
-            let Ok(permit) = self.inner.orchestrations.acquire().await else { break };
-            permit.forget();
+            // Whichever ends first asks again.
+            if self.busy().len() >= self.inner.options.max_orchestrations {
+                break;
+            }
             self.busy().insert(instance_id.clone());
             let hub = self.clone();
             self.inner.tasks.spawn(async move {
                 hub.work(&instance_id).await;
                 hub.busy().remove(&instance_id);
-                hub.inner.orchestrations.add_permits(1);
                 hub.inner.messages_arrived.notify_one();
             });
         }

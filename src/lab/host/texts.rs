@@ -3,10 +3,10 @@
 use serde_json::{Map, Value};
 use time::{OffsetDateTime, UtcOffset, format_description::well_known::Rfc3339};
 
-use crate::lab::host::binding_data::encoded;
+use super::binding_data::encoded;
 
 /// An activity's result as JSON text; `None` where it returned nothing.
-pub(super) fn result(value: &Value) -> Option<String> {
+pub(in crate::lab) fn result(value: &Value) -> Option<String> {
     if value.is_null() { None } else { Some(text(value)) }
 }
 
