@@ -15,6 +15,7 @@ mod handler;
 mod harness;
 mod http_trigger;
 mod identity;
+mod infra;
 mod lifecycle;
 mod memory;
 mod oom;

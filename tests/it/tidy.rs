@@ -214,8 +214,8 @@ fn the_load_folder_is_data() {
 
 #[test]
 fn text_has_no_trailing_space_and_ends_with_one_newline() {
-    let folders = [".ci", ".cargo", "functions", "infra", "load", "src"];
-    let mut all = files(&folders, &["rs", "toml", "json", "md", "env", "kql", "bicep", "yml"]);
+    let folders = [".ci", ".cargo", ".github", "functions", "infra", "load", "src"];
+    let mut all = files(&folders, &["rs", "toml", "json", "md", "env", "kql", "bicep", "bicepparam", "yml"]);
     all.extend(files(&["tests"], &["rs"]));
     for name in ["Cargo.toml", "README.md", "CHANGELOG.md", "clippy.toml", "deny.toml", "host.json", ".ci/run"] {
         if let Ok(text) = fs::read_to_string(root().join(name)) {

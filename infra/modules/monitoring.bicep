@@ -1,0 +1,33 @@
+// The workspace with FunctionAppLogs and Application Insights' tables.
+@description('Required. Region.')
+param location string
+
+@description('Required. First part of the names.')
+param name string
+
+resource workspace 'Microsoft.OperationalInsights/workspaces@2023-09-01' = {
+  name: '${name}-logs'
+  location: location
+  properties: {
+    sku: {
+      name: 'PerGB2018'
+    }
+    retentionInDays: 30
+  }
+}
+
+resource component 'Microsoft.Insights/components@2020-02-02' = {
+  name: '${name}-telemetry'
+  location: location
+  kind: 'web'
+  properties: {
+    Application_Type: 'web'
+    WorkspaceResourceId: workspace.id
+    // The instrumentation key is known to everyone who may read the app. With this it lets nobody in.
+    DisableLocalAuth: true
+  }
+}
+
+output workspaceName string = workspace.name
+output workspaceCustomerId string = workspace.properties.customerId
+output componentName string = component.name
