@@ -8,7 +8,7 @@ use incident_labs::lab::{
     storage::Storage,
 };
 
-use crate::harness::{Scratch, StorageFixture};
+use crate::harness::{Scratch, StorageFixture, WELL_KNOWN_PORTS};
 
 #[tokio::test]
 async fn blobs_and_messages_survive_a_restart_on_the_same_ports() {
@@ -32,6 +32,7 @@ async fn blobs_and_messages_survive_a_restart_on_the_same_ports() {
 
 #[tokio::test]
 async fn a_taken_well_known_port_is_named() {
+    let _ports = WELL_KNOWN_PORTS.lock().await;
     let scratch = Scratch::new();
     let folder = Folder::open(&scratch.path()).await.unwrap();
     let _holder = TcpListener::bind(("127.0.0.1", WELL_KNOWN[1]));

@@ -18,12 +18,18 @@ use incident_labs::{
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
-use tokio::time::{Instant, sleep};
+use tokio::{
+    sync::Mutex,
+    time::{Instant, sleep},
+};
 
 /// The handler under test.
 pub(crate) const HANDLER: &str = env!("CARGO_BIN_EXE_handler");
 /// The lab under test.
 pub(crate) const LAB: &str = env!("CARGO_BIN_EXE_lab");
+
+/// Ports 10000 to 10002: whoever needs them, or needs them taken, holds this.
+pub(crate) static WELL_KNOWN_PORTS: Mutex<()> = Mutex::const_new(());
 
 /// A folder that is removed when the test passes, and kept and named when it fails.
 #[derive(Debug)]

@@ -8,6 +8,7 @@ mod durable_functions;
 mod fault_proxy;
 mod faults;
 mod front;
+mod func_start;
 mod golden_conversations;
 mod golden_replies;
 mod golden_requests;

@@ -13,7 +13,7 @@ use crate::{
 const MIB: u64 = 1 << 20;
 /// SHA-256 of 1 GiB and of 256 MiB of zeros (`head -c … /dev/zero | sha256sum`).
 const ZEROS_1_GIB: &str = "49bc20df15e412a64472421e13fe86ff1c5165e18b2afccf160d4dc19fe68a14";
-const ZEROS_256_MIB: &str = "a6d72ac7690f53be6ae46ba88506bd97302a093f7108472bd9efc3cefda06484";
+pub(crate) const ZEROS_256_MIB: &str = "a6d72ac7690f53be6ae46ba88506bd97302a093f7108472bd9efc3cefda06484";
 
 /// A file of so many zeros.
 pub(crate) fn zeros_file(scratch: &Scratch, mebibytes: u64) -> PathBuf {
