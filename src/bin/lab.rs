@@ -131,9 +131,9 @@ Exit codes:  0 every goal is met; 1 some are missed; 3 it could not run; 64 usag
         /// Which benchmark.
         #[arg(value_enum)]
         what: Bench,
-        /// Use this handler instead of building one.
+        /// Use this handler instead of building one; repeated, `bench blob` measures them side by side.
         #[arg(long)]
-        handler: Option<PathBuf>,
+        handler: Vec<PathBuf>,
         /// Print one JSON object instead of a table.
         #[arg(long)]
         json: bool,

@@ -2,19 +2,21 @@
 
 use std::path::PathBuf;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 
 use super::{EXIT_OK, EXIT_WRONG, stage};
 use crate::lab::bench::{AnswerFn, BlobBench, ReplayBench, Report};
 
-/// Runs the blob benchmark and prints its table, or one JSON object.
+/// Runs the blob benchmark and prints its table, or one JSON object. Several handlers are measured side by side.
 ///
 /// # Errors
 /// When it cannot run.
-pub async fn run_blob(handler: Option<PathBuf>, json: bool) -> anyhow::Result<u8> {
-    let handler = handler.map_or_else(stage::build, Ok)?;
+pub async fn run_blob(mut handlers: Vec<PathBuf>, json: bool) -> anyhow::Result<u8> {
+    if handlers.is_empty() {
+        handlers.push(stage::build()?);
+    }
     let folder = tempfile::Builder::new().prefix("lab-bench-").tempdir().context("make a run folder")?;
-    let report = BlobBench::load()?.run(&handler, folder.path(), |step| eprintln!("{step}")).await?;
+    let report = BlobBench::load()?.run(&handlers, folder.path(), |step| eprintln!("{step}")).await?;
     tell(&report, json)
 }
 
@@ -22,10 +24,11 @@ pub async fn run_blob(handler: Option<PathBuf>, json: bool) -> anyhow::Result<u8
 ///
 /// # Errors
 /// When it cannot run.
-pub async fn run_replay(answer: AnswerFn, handler: Option<PathBuf>, json: bool) -> anyhow::Result<u8> {
+pub async fn run_replay(answer: AnswerFn, handlers: Vec<PathBuf>, json: bool) -> anyhow::Result<u8> {
+    ensure!(handlers.len() < 2, "bench replay takes one --handler: only bench blob measures several side by side");
     let folder = tempfile::Builder::new().prefix("lab-bench-").tempdir().context("make a run folder")?;
     let stage = folder.path().join("stage");
-    stage::make_replay(&stage, handler)?;
+    stage::make_replay(&stage, handlers.into_iter().next())?;
     let run = folder.path().join("run");
     let report = ReplayBench::load()?.run(answer, stage::source(), (stage, &run), |step| eprintln!("{step}")).await?;
     tell(&report, json)
