@@ -85,6 +85,8 @@ impl Supervisor {
             let born = Instant::now();
             let stopped = match self.start(generation, &mut limit).await {
                 Ok(life) => self.live(life, &limit).await,
+                // The end of everything reached it first; that is no failure.
+                Err(_) if self.stop.is_cancelled() => true,
                 Err(error) => {
                     console::err(&format!("worker process could not be started: {error}"));
                     false

@@ -10,11 +10,12 @@ use std::{
 };
 
 use incident_labs::lab::package::{PACKAGES, check, package};
+use rustix::process::Signal;
 use serde_json::Value;
 use zip::{ZipArchive, ZipWriter, write::SimpleFileOptions};
 
 use crate::{
-    handler::{free_port, http_client},
+    handler::{free_port, http_client, send_signal},
     harness::{HANDLER, LAB, Scratch, eventually},
 };
 
@@ -146,38 +147,74 @@ fn small_handler(scratch: &Scratch) -> PathBuf {
     small
 }
 
-/// As the platform runs it: another user, a folder that cannot be written, no home, the host's environment alone.
+/// A package as the platform mounts it: another owner, nothing of it writable.
+struct Mounted(PathBuf);
+
+impl Mounted {
+    fn new(zip: &Path, root: PathBuf) -> Self {
+        for (name, mode, content) in entries(zip) {
+            let path = root.join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(&path, content).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode & 0o555)).unwrap();
+        }
+        let mounted = Self(root);
+        mounted.set_mode(0o555);
+        mounted
+    }
+
+    fn set_mode(&self, mode: u32) {
+        let folders = walkdir::WalkDir::new(&self.0).into_iter().map(Result::unwrap).filter(|it| it.path().is_dir());
+        folders.for_each(|it| fs::set_permissions(it.path(), fs::Permissions::from_mode(mode)).unwrap());
+    }
+
+    /// The executable its host.json names, with its arguments, for nobody, with a home that is not there.
+    fn start(&self, port: u16) -> std::process::Child {
+        let host: Value = serde_json::from_slice(&fs::read(self.0.join("host.json")).unwrap()).unwrap();
+        let description = &host["customHandler"]["description"];
+        let arguments = description["arguments"].as_array().into_iter().flatten().map(|it| it.as_str().unwrap());
+        Command::new("setpriv")
+            .args(["--reuid=65534", "--regid=65534", "--clear-groups", "--"])
+            .arg(self.0.join(description["defaultExecutablePath"].as_str().unwrap()))
+            .args(arguments)
+            .current_dir(&self.0)
+            .env_clear()
+            .env("HOME", "/nonexistent")
+            .env("FUNCTIONS_CUSTOMHANDLER_PORT", port.to_string())
+            .env("FUNCTIONS_APP_ROOT_PATH", &self.0)
+            .env("AzureWebJobsStorage__accountName", "nowhere")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap()
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        self.set_mode(0o755);
+    }
+}
+
 #[tokio::test]
-async fn an_unzipped_package_runs_for_nobody_in_a_folder_of_somebody_elses() {
+async fn unzipped_packages_run_for_nobody_in_a_folder_of_somebody_elses() {
     let scratch = Scratch::new();
     fs::set_permissions(scratch.path(), fs::Permissions::from_mode(0o755)).unwrap();
-    let written = package(&PACKAGES[2], Path::new(ROOT), &small_handler(&scratch), &scratch.path()).unwrap();
-    let root = scratch.path().join("wwwroot");
-    for (name, mode, content) in entries(&written.path) {
-        let path = root.join(name);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(&path, content).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(mode & 0o555)).unwrap();
+    let (small, http) = (small_handler(&scratch), http_client());
+    for (it, says) in PACKAGES.iter().zip(["buffering variant (the package's", "streaming variant (the package's", ""])
+    {
+        let written = package(it, Path::new(ROOT), &small, &scratch.path()).unwrap();
+        let mounted = Mounted::new(&written.path, scratch.path().join(it.file.trim_end_matches(".zip")));
+        let port = free_port().await;
+        let mut child = mounted.start(port);
+        let answered = async || http.get(format!("http://127.0.0.1:{port}/")).send().await.ok();
+        let answer = eventually(Duration::from_secs(20), answered).await;
+        assert_eq!(answer.status(), 200);
+        send_signal(child.id().cast_signed(), Signal::TERM);
+        let code = eventually(Duration::from_secs(20), async || child.try_wait().unwrap()).await.code();
+        let output = child.wait_with_output().unwrap();
+        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert_eq!((code, err.as_ref()), (Some(200), ""), "{}", it.file);
+        assert!(out.contains(says), "{}: {out}", it.file);
     }
-    fs::set_permissions(&root, fs::Permissions::from_mode(0o555)).unwrap();
-    let port = free_port().await;
-    let mut child = Command::new("setpriv")
-        .args(["--reuid=65534", "--regid=65534", "--clear-groups", "--"])
-        .arg(root.join("handler"))
-        .current_dir(&root)
-        .env_clear()
-        .env("FUNCTIONS_CUSTOMHANDLER_PORT", port.to_string())
-        .env("FUNCTIONS_APP_ROOT_PATH", &root)
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let http = http_client();
-    let answered = async || http.get(format!("http://127.0.0.1:{port}/")).send().await.ok();
-    let answer = eventually(Duration::from_secs(20), answered).await;
-    assert_eq!(answer.status(), 200);
-    child.kill().unwrap();
-    let output = child.wait_with_output().unwrap();
-    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
-    fs::set_permissions(&root, fs::Permissions::from_mode(0o755)).unwrap();
 }
