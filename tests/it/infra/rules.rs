@@ -268,10 +268,8 @@ pub(super) fn settings(infra: &Infra) -> Vec<String> {
 
 /// What the handler makes of them, when what only a deployment knows is there.
 fn read_by_the_handler(set: &[(String, Value)], variant: &str) -> Option<String> {
-    let mut source: Source = set
-        .iter()
-        .map(|(name, value)| (name.clone(), value.as_str().unwrap_or("known-later").replace("${", "").replace('}', "")))
-        .collect();
+    let mut source: Source =
+        set.iter().map(|(name, value)| (name.clone(), value.as_str().unwrap_or("known-later").to_owned())).collect();
     source.insert(env::PORT.to_owned(), "7000".to_owned());
     match Settings::read(&source, None) {
         Err(error) => Some(error.to_string()),
