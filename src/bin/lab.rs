@@ -141,11 +141,19 @@ Exit codes:  0 every goal is met; 1 some are missed; 3 it could not run; 64 usag
     /// Move blobs that failed five times from the poison queue back to the trigger.
     #[command(after_help = "\
 Example:     cargo lab redrive --folder .lab/start
+             cargo lab redrive --storage-url https://ACCOUNT.blob.core.windows.net
+Account:     --storage-url as whoever is signed in (az login)
 Exit codes:  0 moved (perhaps none); 3 it could not run; 64 usage")]
     Redrive {
         /// Folder of a running or stopped `lab start`.
-        #[arg(long, default_value = ".lab/start")]
+        #[arg(long, default_value = ".lab/start", conflicts_with = "storage_url")]
         folder: PathBuf,
+        /// Blob endpoint of an app's account instead.
+        #[arg(long, value_name = "URL")]
+        storage_url: Option<url::Url>,
+        /// The app's trigger queue, where the account has several.
+        #[arg(long, requires = "storage_url", value_name = "NAME")]
+        queue: Option<String>,
     },
 }
 
@@ -405,7 +413,8 @@ async fn run(command: Command) -> anyhow::Result<u8> {
         Command::Bench { what: Bench::Replay, handler, json } => {
             bench::run_replay(replay_storm_orchestrator::answer, handler, json).await
         }
-        Command::Redrive { folder } => redrive::run(&folder).await,
+        Command::Redrive { storage_url: Some(url), queue, .. } => redrive::run_on(&url, queue).await,
+        Command::Redrive { folder, .. } => redrive::run(&folder).await,
     }
 }
 

@@ -14,7 +14,10 @@ use azure_storage_blob::{
 };
 use azure_storage_queue::{
     QueueClient, QueueServiceClient, QueueServiceClientOptions,
-    models::{QueueClientGetPropertiesResultHeaders, QueueClientReceiveMessagesOptions, QueueMessage, ReceivedMessage},
+    models::{
+        QueueClientGetPropertiesResultHeaders, QueueClientReceiveMessagesOptions, QueueMessage,
+        QueueServiceClientListQueuesOptions, ReceivedMessage,
+    },
 };
 use bytes::{Bytes, BytesMut};
 use futures::TryStreamExt;
@@ -131,6 +134,18 @@ impl Storage {
         let client = self.queues.queue_client(name).map_err(fail)?;
         client.create(None).await.map_err(fail)?;
         Ok(Queue { name: name.to_owned(), client: client.into() })
+    }
+
+    /// Names of the queues that begin so.
+    ///
+    /// # Errors
+    /// When the service refuses or is away.
+    pub async fn queues_with(&self, prefix: &str) -> Result<Vec<String>, StorageError> {
+        let fail = |source| StorageError::new(format!("list queues {prefix}*"), source);
+        let options = QueueServiceClientListQueuesOptions { prefix: Some(prefix.to_owned()), ..Default::default() };
+        let queues = self.queues.list_queues(Some(options)).map_err(fail)?;
+        let names = queues.try_filter_map(async |it| Ok(it.name));
+        names.try_collect().await.map_err(fail)
     }
 
     /// Creates a container if it is not there.

@@ -4,8 +4,9 @@ use std::{fs::File, process::Command, time::Duration};
 
 use incident_labs::lab::{
     azurite::{Azurite, Ports},
-    blob_trigger::{BlobMessage, HOSTS_CONTAINER, POISON_QUEUE, trigger_queue},
+    blob_trigger::{BlobMessage, HOSTS_CONTAINER, POISON_QUEUE, TRIGGER_QUEUES, trigger_queue},
     commands::{
+        redrive::{only_trigger_queue, redrive},
         session::{Blobs, Session, SessionOptions},
         stage,
     },
@@ -13,7 +14,7 @@ use incident_labs::lab::{
 };
 use serde_json::Value;
 
-use crate::harness::{HANDLER, LAB, LabProcess, Scratch, eventually};
+use crate::harness::{HANDLER, LAB, LabProcess, Scratch, StorageFixture, eventually};
 
 const SOON: Duration = Duration::from_secs(30);
 
@@ -94,6 +95,30 @@ async fn a_storage_outage_is_survived() {
     session.blobs().unwrap().storage.put("input", "after", "22", None).await.unwrap();
     assert_eq!(result(&session, "after").await["size_bytes"], 2);
     session.stop(SOON).await;
+}
+
+#[tokio::test]
+async fn poison_goes_back_to_the_one_app_of_an_account() {
+    let fixture = StorageFixture::start().await;
+    let storage = &fixture.storage;
+    let poison = storage.queue(POISON_QUEUE).await.unwrap();
+    assert!(only_trigger_queue(storage).await.unwrap_err().to_string().contains("has no trigger queue"));
+    let queue = format!("{TRIGGER_QUEUES}app-of-somebody");
+    let target = storage.queue(&queue).await.unwrap();
+    for n in 0..40 {
+        let text = BlobMessage::new("Host.Functions.BlobBufferProcessor", "input", &format!("b{n}"), "\"1\"").encode();
+        poison.send(&text).await.unwrap();
+    }
+    assert_eq!(only_trigger_queue(storage).await.unwrap(), queue);
+    assert_eq!(redrive(storage, &queue).await.unwrap().len(), 40);
+    assert!(poison.peek().await.unwrap().is_empty());
+    let message = target.receive(1, SOON).await.unwrap().remove(0);
+    assert_eq!(BlobMessage::decode(&message.text).unwrap().blob_name, "b0");
+
+    storage.queue(&format!("{TRIGGER_QUEUES}another")).await.unwrap();
+    let error = only_trigger_queue(storage).await.unwrap_err().to_string();
+    assert!(error.contains("--queue") && error.contains("app-of-somebody") && error.contains("another"), "{error}");
+    fixture.azurite.stop().await;
 }
 
 #[tokio::test]

@@ -32,9 +32,12 @@ pub struct BlobMessage {
     pub etag: String,
 }
 
+/// What the names of all hosts' trigger queues begin with; the host's id follows.
+pub const TRIGGER_QUEUES: &str = "azure-webjobs-blobtrigger-";
+
 /// The trigger's queue.
 pub fn trigger_queue() -> String {
-    format!("azure-webjobs-blobtrigger-{HOST_ID}")
+    format!("{TRIGGER_QUEUES}{HOST_ID}")
 }
 
 /// Everything before the version in the name of a function's receipts.

@@ -23,7 +23,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use function::{BlobFunction, BlobPath, FunctionError};
-pub use message::{BlobMessage, HOSTS_CONTAINER, POISON_QUEUE, trigger_queue};
+pub use message::{BlobMessage, HOSTS_CONTAINER, POISON_QUEUE, TRIGGER_QUEUES, trigger_queue};
 
 use crate::lab::{
     host::{Host, HostError, HostLog, Level, host_json},

@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use anyhow::{Context, bail};
 use url::Url;
 
-use super::{EXIT_OK, EXIT_WRONG, UsageError, interrupted};
+use super::{EXIT_OK, EXIT_WRONG, UsageError, developer_account, interrupted};
 use crate::{
     blob::StorageAccount,
     clock,
@@ -95,12 +95,7 @@ pub async fn write(scenario: Option<&PathBuf>, scale: Scale, folder: PathBuf) ->
 
 fn account(storage_url: Option<Url>) -> anyhow::Result<StorageAccount> {
     if let Some(url) = storage_url {
-        if url.query().is_some() {
-            let text = "a SAS in --storage-url would stand in the process list: sign in with `az login` and give the URL \
-                        alone, or put a connection string into AzureWebJobsStorage";
-            return Err(UsageError(text.to_owned()).into());
-        }
-        return Ok(StorageAccount::from_developer(&url)?);
+        return developer_account(&url);
     }
     let environment = settings::process_environment();
     let text = environment.get(CONNECTION).ok_or_else(|| {

@@ -16,6 +16,9 @@ pub mod start;
 use std::process::ExitCode;
 
 use tokio::signal::unix::{SignalKind, signal};
+use url::Url;
+
+use crate::blob::StorageAccount;
 
 /// Everything went as asked.
 pub const EXIT_OK: u8 = 0;
@@ -41,6 +44,16 @@ pub fn report(result: anyhow::Result<u8>) -> ExitCode {
             if is_usage { EXIT_USAGE } else { EXIT_COULD_NOT_RUN }.into()
         }
     }
+}
+
+/// The account of `--storage-url`, as whoever is signed in.
+fn developer_account(storage_url: &Url) -> anyhow::Result<StorageAccount> {
+    if storage_url.query().is_some() {
+        let text = "a SAS in --storage-url would stand in the process list: sign in with `az login` and give the URL alone, or put \
+                    a connection string into AzureWebJobsStorage";
+        return Err(UsageError(text.to_owned()).into());
+    }
+    Ok(StorageAccount::from_developer(storage_url)?)
 }
 
 /// Resolves at Ctrl-C or SIGTERM.

@@ -2,14 +2,15 @@
 
 use std::{path::Path, time::Duration};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
+use url::Url;
 
-use super::EXIT_OK;
+use super::{EXIT_OK, developer_account};
 use crate::{
     blob::StorageAccount,
     lab::{
         azurite::{Azurite, Ports},
-        blob_trigger::{BlobMessage, POISON_QUEUE, trigger_queue},
+        blob_trigger::{BlobMessage, POISON_QUEUE, TRIGGER_QUEUES, trigger_queue},
         folder::{Folder, FolderError},
         storage::{Storage, StorageError},
     },
@@ -23,36 +24,67 @@ const LEASE: Duration = Duration::from_secs(30);
 /// # Errors
 /// When the folder has no storage, or storage does not answer.
 pub async fn run(folder: &Path) -> anyhow::Result<u8> {
+    let target = trigger_queue();
     let moved = match Folder::open(folder).await {
         Ok(folder) => {
             let azurite = Azurite::start(&folder, Ports::Free).await?;
-            let moved = redrive(&Storage::open(azurite.account())?).await;
+            let moved = redrive(&Storage::open(azurite.account())?, &target).await;
             azurite.stop().await;
             moved?
         }
         Err(FolderError::InUse { path }) => {
             let [blob, queue, _] =
                 Folder::ports_of(&path).with_context(|| format!("{} names no ports in lab.json", path.display()))?;
-            redrive(&Storage::open(&StorageAccount::emulator(blob, queue)?)?).await?
+            redrive(&Storage::open(&StorageAccount::emulator(blob, queue)?)?, &target).await?
         }
         Err(error) => return Err(error.into()),
     };
-    let count = moved.len();
-    println!(
-        "{count} {} moved from {POISON_QUEUE} to {}",
-        if count == 1 { "message" } else { "messages" },
-        trigger_queue()
-    );
+    tell(&moved, &target);
     Ok(EXIT_OK)
 }
 
-/// Moves all messages and names their blobs. Sends first, deletes then: interrupted in between, a message is there twice, and
-/// the trigger runs it once.
+/// Moves the poison queue of an account back, into the trigger queue of the app that uses it.
+///
+/// # Errors
+/// When the account refuses or is away, or has not one trigger queue.
+pub async fn run_on(storage_url: &Url, queue: Option<String>) -> anyhow::Result<u8> {
+    let storage = Storage::open(&developer_account(storage_url)?)?;
+    let target = match queue {
+        Some(queue) => queue,
+        None => only_trigger_queue(&storage).await?,
+    };
+    tell(&redrive(&storage, &target).await?, &target);
+    Ok(EXIT_OK)
+}
+
+/// The trigger queue of the account, whose name ends in the id of the host: that of the app, or of its slot.
+///
+/// # Errors
+/// When there is none, or more than one.
+pub async fn only_trigger_queue(storage: &Storage) -> anyhow::Result<String> {
+    let mut queues = storage.queues_with(TRIGGER_QUEUES).await?;
+    match (queues.pop(), queues.is_empty()) {
+        (Some(queue), true) => Ok(queue),
+        (Some(queue), false) => {
+            queues.push(queue);
+            bail!("the account has several trigger queues, choose one with --queue: {}", queues.join(", "))
+        }
+        (None, _) => bail!("the account has no trigger queue: the app makes it when it starts with a blob trigger"),
+    }
+}
+
+fn tell(moved: &[String], target: &str) {
+    let count = moved.len();
+    println!("{count} {} moved from {POISON_QUEUE} to {target}", if count == 1 { "message" } else { "messages" });
+}
+
+/// Moves all messages to the queue `target` and names their blobs. Sends first, deletes then: interrupted in between, a message is
+/// there twice, and the trigger runs it once.
 ///
 /// # Errors
 /// When storage does not answer.
-pub async fn redrive(storage: &Storage) -> Result<Vec<String>, StorageError> {
-    let (source, target) = (storage.queue(POISON_QUEUE).await?, storage.queue(&trigger_queue()).await?);
+pub async fn redrive(storage: &Storage, target: &str) -> Result<Vec<String>, StorageError> {
+    let (source, target) = (storage.queue(POISON_QUEUE).await?, storage.queue(target).await?);
     let mut moved = Vec::new();
     loop {
         let messages = source.receive(32, LEASE).await?;

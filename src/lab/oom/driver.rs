@@ -225,7 +225,7 @@ impl Stage<'_> {
     }
 
     async fn redrive(&mut self) -> anyhow::Result<()> {
-        let names = redrive::redrive(&self.blobs.storage).await?;
+        let names = redrive::redrive(&self.blobs.storage, &trigger_queue()).await?;
         self.live.say(&format!("re-driven {} blobs from the poison queue", names.len()));
         let now = clock::timestamp(clock::utc_now());
         let rows: Vec<Value> = names.iter().map(|name| json!({"timestamp": now, "name": name})).collect();
