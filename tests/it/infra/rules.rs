@@ -21,7 +21,7 @@ pub(super) const STORAGE: &str = "modules/storage.bicep";
 pub(super) const MONITORING: &str = "modules/monitoring.bicep";
 pub(super) const IP_RESTRICTION: &str = "modules/ip-restriction.bicep";
 
-/// The one list of API versions, each the newest stable one that was read up on. Sorted, and all of them used.
+/// The one list of API versions: what is used here stands in Azure's published types of that version. Sorted, and all of them used.
 const API_VERSIONS: [&str; 16] = [
     "Microsoft.Authorization/roleAssignments@2022-04-01",
     "Microsoft.Insights/components@2020-02-02",
@@ -321,7 +321,10 @@ pub(super) fn configuration(infra: &Infra) -> Vec<String> {
     let (app, plan, site) = (of(APP, "resource", "app"), of(APP, "resource", "plan"), of(APP, "var", "siteConfig"));
     let (data, content) = (of(STORAGE, "resource", "data"), of(STORAGE, "resource", "content"));
     let component = of(MONITORING, "resource", "component");
-    let (logs, publishing) = (of(APP, "resource", "logs"), of(APP, "resource", "publishing"));
+    let logs = of(APP, "resource", "logs");
+    let (ftp, scm) = (of(APP, "resource", "ftpPublishing"), of(APP, "resource", "scmPublishing"));
+    let no_password =
+        |name: &str| json!({ "parent": expression("app"), "name": name, "properties": { "allow": false } });
     let ranges = of(IP_RESTRICTION, "var", "ranges");
     let restriction = of(APP, "module", "restriction");
     let facts = [
@@ -336,8 +339,8 @@ pub(super) fn configuration(infra: &Infra) -> Vec<String> {
         ("TLS", &site["minTlsVersion"], json!("1.2")),
         ("TLS of the deployment site", &site["scmMinTlsVersion"], json!("1.2")),
         ("FTP", &site["ftpsState"], json!("Disabled")),
-        ("passwords for deployment", &publishing["do"]["properties"]["allow"], json!(false)),
-        ("… of both kinds", &publishing["in"], json!("['ftp', 'scm']")),
+        ("passwords for FTP", &ftp, no_password("ftp")),
+        ("passwords for deployment", &scm, no_password("scm")),
         ("keys of the data account", &data["properties"]["allowSharedKeyAccess"], json!(false)),
         ("public blobs of the data account", &data["properties"]["allowBlobPublicAccess"], json!(false)),
         ("public blobs of the content account", &content["properties"]["allowBlobPublicAccess"], json!(false)),
