@@ -4,6 +4,7 @@ pub mod azurite;
 pub mod bench;
 pub mod blob_trigger;
 pub mod commands;
+mod elf;
 pub mod evidence;
 pub mod folder;
 pub mod function_json;

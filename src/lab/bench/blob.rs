@@ -18,6 +18,7 @@ use crate::{
     host::{INPUT_CONTAINER, RESULTS_CONTAINER},
     lab::{
         azurite::{Azurite, Ports},
+        elf,
         folder::Folder,
         storage::Storage,
     },
@@ -223,13 +224,10 @@ fn write_pseudo_random(path: &PathBuf, mebibytes: usize) -> std::io::Result<()> 
     Ok(())
 }
 
-/// The C library a program was built with, as its loader tells.
+/// The C library a program is linked with, for its rows.
 fn libc(handler: &Path) -> anyhow::Result<&'static str> {
-    /// What a dynamically linked glibc program names.
-    const LOADER: &[u8] = b"/lib64/ld-linux";
     let binary = std::fs::read(handler).with_context(|| format!("read {}", handler.display()))?;
-    let names_loader = binary.windows(LOADER.len()).any(|it| it == LOADER);
-    Ok(if names_loader { "glibc" } else { "static" })
+    Ok(elf::libc(&binary).unwrap_or("static"))
 }
 
 async fn environment(handlers: &[PathBuf], libcs: &[&str]) -> anyhow::Result<Vec<(String, String)>> {

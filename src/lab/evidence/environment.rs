@@ -5,6 +5,8 @@ use std::{collections::BTreeMap, fs, path::Path, process::Command};
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::lab::elf;
+
 /// Facts about machine, software and settings, by name.
 #[derive(Clone, Debug, Default, Serialize)]
 #[serde(transparent)]
@@ -57,14 +59,12 @@ fn output(program: &str, arguments: &[&str]) -> Option<String> {
     Some(String::from_utf8(output.stdout).ok()?.trim().to_owned()).filter(|it| !it.is_empty())
 }
 
-/// Which C library the program asks the loader for; none where it is linked statically.
-fn libc(handler: &Path) -> &'static str {
-    let contains = |bytes: &[u8], text: &[u8]| bytes.windows(text.len()).any(|it| it == text);
-    match fs::read(handler) {
-        Ok(bytes) if contains(&bytes, b"ld-linux-") => "glibc, dynamic",
-        Ok(bytes) if contains(&bytes, b"ld-musl-") => "musl, dynamic",
-        Ok(_) => "static",
-        Err(_) => "unknown",
+/// Which C library the program asks its loader for.
+fn libc(handler: &Path) -> String {
+    match fs::read(handler).map(|bytes| elf::libc(&bytes)) {
+        Ok(Some(libc)) => format!("{libc}, dynamic"),
+        Ok(None) => "static".to_owned(),
+        Err(_) => "unknown".to_owned(),
     }
 }
 

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, io::Read, path::Path};
 use serde_json::Value;
 use zip::ZipArchive;
 
-use crate::lab::stage::HANDLER;
+use crate::lab::{elf, stage::HANDLER};
 
 /// What is wrong with a package: the thing, the cause, the way out.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -81,28 +81,13 @@ fn executable(entries: &BTreeMap<String, Entry>) -> Vec<String> {
             "{HANDLER} is not executable (mode 0755): the host could not start it; make the zip with `lab package`"
         ));
     }
-    if !entry.content.starts_with(b"\x7fELF\x02") || entry.content.get(18..20) != Some(&[62, 0]) {
+    if !elf::is_for_x86_64(&entry.content) {
         findings.push(format!("{HANDLER} is no ELF executable for x86-64"));
-    } else if let Some(interpreter) = interpreter(&entry.content) {
+    } else if let Some(interpreter) = elf::interpreter(&entry.content) {
         findings.push(format!(
             "{HANDLER} is linked dynamically ({interpreter}): the platform's C library may be older than this machine's; build it \
              for x86_64-unknown-linux-musl"
         ));
     }
     findings
-}
-
-/// The loader a program asks for; none where it is static. (ELF, 64 bit, little-endian: `PT_INTERP`.)
-fn interpreter(elf: &[u8]) -> Option<String> {
-    const PT_INTERP: u64 = 3;
-    let number = |at: usize, length: usize| -> Option<u64> {
-        let bytes = elf.get(at..at + length)?;
-        Some(bytes.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte)))
-    };
-    let (table, size, count) = (number(32, 8)? as usize, number(54, 2)? as usize, number(56, 2)? as usize);
-    let headers = (0..count).map(|n| table + n * size);
-    let header = headers.into_iter().find(|at| number(*at, 4) == Some(PT_INTERP))?;
-    let (offset, length) = (number(header + 8, 8)? as usize, number(header + 32, 8)? as usize);
-    let text = elf.get(offset..offset + length)?;
-    Some(String::from_utf8_lossy(text).trim_end_matches('\0').to_owned())
 }

@@ -8,7 +8,7 @@ use std::{
 use serde_json::Value;
 
 use super::{Entry, HANDLER};
-use crate::lab::blob_trigger::BlobPath;
+use crate::lab::{blob_trigger::BlobPath, elf};
 
 /// Bindings of one function.
 struct Function<'a> {
@@ -58,9 +58,8 @@ pub(super) fn problems(entries: &BTreeMap<PathBuf, Entry>, known: &[&str]) -> Ve
 
 fn executable(entries: &BTreeMap<PathBuf, Entry>) -> Option<String> {
     let content = &entries.get(Path::new(HANDLER))?.content;
-    // 64 bit class; machine 62 is x86-64, the only one a Functions plan for Linux runs.
-    let is_ours = content.starts_with(b"\x7fELF\x02") && content.get(18..20) == Some(&[62, 0]);
-    (!is_ours).then(|| "the handler is not an ELF executable for x86-64: build it for x86_64-unknown-linux".to_owned())
+    (!elf::is_for_x86_64(content))
+        .then(|| "the handler is not an ELF executable for x86-64: build it for x86_64-unknown-linux".to_owned())
 }
 
 fn host_json(entries: &BTreeMap<PathBuf, Entry>) -> Vec<String> {
