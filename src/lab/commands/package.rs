@@ -2,12 +2,15 @@
 
 use std::{
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::Command,
 };
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, bail};
 
-use super::{EXIT_OK, EXIT_WRONG, stage::source};
+use super::{
+    EXIT_OK, EXIT_WRONG,
+    stage::{build_with, source},
+};
 use crate::lab::package::{PACKAGES, check, package};
 
 /// Static, so that it runs whatever C library the platform has.
@@ -56,12 +59,6 @@ fn build() -> anyhow::Result<PathBuf> {
              that was built elsewhere with --handler"
         );
     }
-    let status = Command::new(option_env!("CARGO").unwrap_or("cargo"))
-        .args(["build", "--release", "--locked", "--bin", "handler", "--no-default-features", "--target", TARGET])
-        .current_dir(source())
-        .stdin(Stdio::null())
-        .status()
-        .context("run cargo to build the handler (or give one with --handler)")?;
-    ensure!(status.success(), "the handler does not build: cargo's own message is above");
-    Ok(source().join("target").join(TARGET).join("release/handler"))
+    let target = build_with(&["--locked", "--target", TARGET])?;
+    Ok(target.join(TARGET).join("release/handler"))
 }

@@ -60,14 +60,20 @@ fn make_of(out: &Path, handler: Option<PathBuf>, functions: &[&str]) -> anyhow::
 /// # Errors
 /// When cargo is not there, or fails.
 pub fn build() -> anyhow::Result<PathBuf> {
+    Ok(build_with(&[])?.join("release/handler"))
+}
+
+/// The same with more options for cargo; gives the target folder.
+pub(super) fn build_with(options: &[&str]) -> anyhow::Result<PathBuf> {
     let target = source().join("target");
     let status = Command::new(option_env!("CARGO").unwrap_or("cargo"))
         .args(["build", "--release", "--bin", "handler", "--no-default-features", "--target-dir"])
         .arg(&target)
+        .args(options)
         .current_dir(source())
         .stdin(Stdio::null())
         .status()
         .context("run cargo to build the handler (or give one with --handler)")?;
     ensure!(status.success(), "the handler does not build: cargo's own message is above");
-    Ok(target.join("release/handler"))
+    Ok(target)
 }
