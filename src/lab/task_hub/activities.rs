@@ -50,8 +50,11 @@ impl TaskHub {
         let limit = self.inner.options.max_activities;
         // Taken before the file is read: of one that ended in between the row read would still be there, and it would be run again.
         let running = self.running().clone();
-        let oldest = self.inner.store.read(move |connection| rows::activities(connection, limit)).await?;
         let free = limit.saturating_sub(running.len());
+        if free == 0 {
+            return Ok(Vec::new());
+        }
+        let oldest = self.inner.store.read(move |connection| rows::activities(connection, limit)).await?;
         Ok(oldest.into_iter().filter(|it| !running.contains(&it.id)).take(free).collect())
     }
 

@@ -71,16 +71,15 @@ impl TaskHub {
 
     /// Starts an episode of each instance that has messages, as far as the limit allows; gives the time until the next timer.
     async fn start_episodes(&self) -> Result<Option<Duration>, StoreError> {
+        // Only here are there more of them. Whichever ends first asks again.
+        let free = self.inner.options.max_orchestrations.saturating_sub(self.busy().len());
+        if free == 0 {
+            return Ok(None);
+        }
         let now = rows::nanos(rows::now());
         let (due, next) = self.inner.store.read(move |connection| rows::due(connection, now)).await?;
-        for instance_id in due {
-            if self.busy().contains(&instance_id) || self.is_resting(&instance_id) {
-                continue;
-            }
-            // Whichever ends first asks again.
-            if self.busy().len() >= self.inner.options.max_orchestrations {
-                break;
-            }
+        let idle = due.into_iter().filter(|it| !self.busy().contains(it) && !self.is_resting(it));
+        for instance_id in idle.take(free) {
             self.busy().insert(instance_id.clone());
             let hub = self.clone();
             self.inner.tasks.spawn(async move {
