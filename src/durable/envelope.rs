@@ -20,9 +20,12 @@ use super::{
 /// extension then speaks the protocol of another language.
 pub fn decode(value: &str) -> Result<OrchestratorRequest, Error> {
     let bytes = bytes(value)?;
-    OrchestratorRequest::decode(bytes.as_slice()).map_err(|error| {
-        Error::new(types::BAD_REQUEST, format!("the trigger's value is not an OrchestratorRequest: {error}"))
-    })
+    OrchestratorRequest::decode(bytes.as_slice()).map_err(not_a_request)
+}
+
+/// What is wrong with bytes that should be an `OrchestratorRequest`.
+pub(super) fn not_a_request(error: impl std::fmt::Display) -> Error {
+    Error::new(types::BAD_REQUEST, format!("the trigger's value is not an OrchestratorRequest: {error}"))
 }
 
 /// The bytes of the message, for [`replay_encoded`](super::replay_encoded).

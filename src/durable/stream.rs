@@ -2,10 +2,7 @@
 
 use prost::{Message, bytes::Buf, decode_length_delimiter};
 
-use super::{
-    error::{Error, types},
-    protocol::HistoryEvent,
-};
+use super::{envelope::not_a_request, error::Error, protocol::HistoryEvent};
 
 /// Fields of `OrchestratorRequest`.
 const INSTANCE_ID: u64 = 1;
@@ -28,7 +25,7 @@ impl<'a> EncodedRequest<'a> {
         let mut request = Self { bytes, instance_id: "", past_events: 0, new_events: 0 };
         for field in (Fields { bytes }) {
             match field? {
-                (INSTANCE_ID, text) => request.instance_id = std::str::from_utf8(text).map_err(bad)?,
+                (INSTANCE_ID, text) => request.instance_id = std::str::from_utf8(text).map_err(not_a_request)?,
                 (PAST_EVENTS, _) => request.past_events += 1,
                 (NEW_EVENTS, _) => request.new_events += 1,
                 _ => {}
@@ -43,14 +40,11 @@ impl<'a> EncodedRequest<'a> {
             let fields = Fields { bytes: self.bytes }.filter_map(Result::ok);
             fields.filter(move |(number, _)| *number == wanted)
         };
-        let decode =
-            |is_past: bool| move |(_, bytes): (u64, &[u8])| Ok((is_past, HistoryEvent::decode(bytes).map_err(bad)?));
+        let decode = |is_past: bool| {
+            move |(_, bytes): (u64, &[u8])| Ok((is_past, HistoryEvent::decode(bytes).map_err(not_a_request)?))
+        };
         of(PAST_EVENTS).map(decode(true)).chain(of(NEW_EVENTS).map(decode(false)))
     }
-}
-
-fn bad(error: impl std::fmt::Display) -> Error {
-    Error::new(types::BAD_REQUEST, format!("the trigger's value is not an OrchestratorRequest: {error}"))
 }
 
 /// Number and content of each field that has a length; the others are passed over.
@@ -87,18 +81,18 @@ impl<'a> Fields<'a> {
             1 => return self.take(8).map(|_| None),
             5 => return self.take(4).map(|_| None),
             2 => self.varint()?,
-            other => return Err(bad(format!("wire type {other}"))),
+            other => return Err(not_a_request(format!("wire type {other}"))),
         };
         let content = self.take(length)?;
         Ok(Some(((key >> 3) as u64, content)))
     }
 
     fn varint(&mut self) -> Result<usize, Error> {
-        decode_length_delimiter(&mut self.bytes).map_err(bad)
+        decode_length_delimiter(&mut self.bytes).map_err(not_a_request)
     }
 
     fn take(&mut self, length: usize) -> Result<&'a [u8], Error> {
-        let content = self.bytes.get(..length).ok_or_else(|| bad("it ends in the middle of a field"))?;
+        let content = self.bytes.get(..length).ok_or_else(|| not_a_request("it ends in the middle of a field"))?;
         self.bytes.advance(length);
         Ok(content)
     }
