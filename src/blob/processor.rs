@@ -134,7 +134,7 @@ impl Processor {
             name: blob.name.clone(),
             etag: version.etag,
             size_bytes: version.size_bytes,
-            sha256: hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect(),
+            sha256: format!("{:x}", hash.finalize()),
             variant: self.variant.name().to_owned(),
             duration_ms: started.elapsed().as_millis() as u64,
             worker: self.worker,

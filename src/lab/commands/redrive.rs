@@ -62,14 +62,10 @@ pub async fn run_on(storage_url: &Url, queue: Option<String>) -> anyhow::Result<
 /// # Errors
 /// When there is none, or more than one.
 pub async fn only_trigger_queue(storage: &Storage) -> anyhow::Result<String> {
-    let mut queues = storage.queues_with(TRIGGER_QUEUES).await?;
-    match (queues.pop(), queues.is_empty()) {
-        (Some(queue), true) => Ok(queue),
-        (Some(queue), false) => {
-            queues.push(queue);
-            bail!("the account has several trigger queues, choose one with --queue: {}", queues.join(", "))
-        }
-        (None, _) => bail!("the account has no trigger queue: the app makes it when it starts with a blob trigger"),
+    match storage.queues_with(TRIGGER_QUEUES).await?.as_slice() {
+        [queue] => Ok(queue.clone()),
+        [] => bail!("the account has no trigger queue: the app makes it when it starts with a blob trigger"),
+        several => bail!("the account has several trigger queues, choose one with --queue: {}", several.join(", ")),
     }
 }
 

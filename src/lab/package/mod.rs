@@ -6,6 +6,7 @@ use std::{
     collections::BTreeMap,
     fs,
     io::{self, Cursor, Write},
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 
@@ -15,7 +16,7 @@ use zip::{CompressionMethod, DateTime, ZipWriter, write::SimpleFileOptions};
 
 pub use check::{Finding, check};
 
-use super::stage::{HANDLER, StageError, stage_some};
+use super::stage::{StageError, stage_some};
 use crate::{
     host::{BLOB_FUNCTION, FUNCTIONS, REPLAY_FUNCTIONS},
     settings::Variant,
@@ -84,7 +85,7 @@ pub fn package(package: &Package, source: &Path, handler: &Path, out: &Path) -> 
     let path = out.join(package.file);
     fs::create_dir_all(out).map_err(io_error(out))?;
     fs::write(&path, &bytes).map_err(io_error(&path))?;
-    let sha256 = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+    let sha256 = format!("{:x}", Sha256::digest(&bytes));
     Ok(Written { path, bytes: bytes.len() as u64, sha256 })
 }
 
@@ -101,7 +102,7 @@ fn add_arguments(host_json: &Path, variant: Variant) -> Result<(), PackageError>
 fn zip_of(stage: &Path) -> Result<Vec<u8>, PackageError> {
     let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
     for (name, path) in files(stage)? {
-        let mode = if name == HANDLER { 0o755 } else { 0o644 };
+        let mode = fs::metadata(&path).map_err(io_error(&path))?.permissions().mode() & 0o777;
         let options = SimpleFileOptions::default()
             .compression_method(CompressionMethod::Deflated)
             .last_modified_time(DateTime::default())
