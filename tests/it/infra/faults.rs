@@ -8,50 +8,35 @@ use super::{
     },
 };
 
-struct Fault {
-    rule: Rule,
-    path: &'static str,
-    from: &'static str,
-    to: &'static str,
-    says: &'static str,
-}
-
-const fn fault(rule: Rule, path: &'static str, from: &'static str, to: &'static str, says: &'static str) -> Fault {
-    Fault { rule, path, from, to, says }
-}
+/// The rule; where, what is replaced by what; what the rule then says.
+type Fault = (Rule, &'static str, &'static str, &'static str, &'static str);
 
 const NAME: &str = "output appName string = app.name";
 const OWN_RANGES: &str = "concat(allowedAddresses, map(outboundAddresses, it => '${it}/32'))";
 
 const FAULTS: &[Fault] = &[
-    fault(rules::syntax, MAIN, "param preset string = 'buffering'", "param preset = ", "main.bicep, line"),
-    fault(rules::names, APP, "serverFarmId: plan.id", "serverFarmId: plann.id", "plann is not declared"),
-    fault(rules::names, STORAGE, "for queueName in queues", "for queueName in []", "queues is not used"),
-    fault(rules::names, MAIN, "uniqueString(", "uniqueText(", "what is uniqueText()?"),
-    fault(rules::modules, MAIN, "identityName: '${name}-identity'", "", "identityName is not given"),
-    fault(rules::modules, MAIN, "    name: name\n", "    title: name\n", "title is not asked for"),
-    fault(rules::modules, MAIN, "app.outputs.appUrl", "app.outputs.url", "app has no output url"),
-    fault(rules::modules, MAIN, "'modules/storage.bicep'", "'storage.bicep'", "there is no storage.bicep"),
-    fault(rules::modules, PARAMETERS, "param name =", "param title =", "title is not asked for"),
-    fault(rules::descriptions, STORAGE, "Required. Region", "Region", "the description of location"),
-    fault(rules::roles, MAIN, "access.outputs.identityId", "'/some/identity'", "the app waits for its roles"),
-    fault(rules::roles, ACCESS, "guid(data.id, identity.id", "guid(identity.id", "storageAssignment"),
-    fault(rules::roles, ACCESS, "'3913510d", "'3913510e", "telemetry role"),
-    fault(
-        rules::secrets,
-        APP,
-        NAME,
-        "output key string = content.listKeys().keys[0].value",
-        "output key holds a secret",
-    ),
-    fault(rules::secrets, APP, NAME, "output key string = settings[11].value", "output key holds a secret"),
-    fault(rules::api_versions, APP, "serverfarms@2024-04-01", "serverfarms@2023-12-01", "serverfarms@2023-12-01"),
-    fault(rules::configuration, APP, "functionAppScaleLimit: 1", "functionAppScaleLimit: 2", "one instance at most"),
-    fault(rules::configuration, STORAGE, "SharedKeyAccess: false", "SharedKeyAccess: true", "keys of the data account"),
-    fault(rules::configuration, APP, "'FunctionAppLogs'", "'AppServiceConsoleLogs'", "logs"),
-    fault(rules::configuration, IP_RESTRICTION, OWN_RANGES, "allowedAddresses", "who may call"),
-    fault(rules::settings, APP, "value: 'custom'", "value: 'dotnet-isolated'", "FUNCTIONS_WORKER_RUNTIME is"),
-    fault(rules::settings, "streaming.json", "\"8\"", "\"32\"", "streaming: the handler reads"),
+    (rules::syntax, MAIN, "param preset string = 'buffering'", "param preset = ", "main.bicep, line"),
+    (rules::names, APP, "serverFarmId: plan.id", "serverFarmId: plann.id", "plann is not declared"),
+    (rules::names, STORAGE, "for queueName in queues", "for queueName in []", "queues is not used"),
+    (rules::names, MAIN, "uniqueString(", "uniqueText(", "what is uniqueText()?"),
+    (rules::modules, MAIN, "identityName: '${name}-identity'", "", "identityName is not given"),
+    (rules::modules, MAIN, "    name: name\n", "    title: name\n", "title is not asked for"),
+    (rules::modules, MAIN, "app.outputs.appUrl", "app.outputs.url", "app has no output url"),
+    (rules::modules, MAIN, "'modules/storage.bicep'", "'storage.bicep'", "there is no storage.bicep"),
+    (rules::modules, PARAMETERS, "param name =", "param title =", "title is not asked for"),
+    (rules::descriptions, STORAGE, "Required. Region", "Region", "the description of location"),
+    (rules::roles, MAIN, "access.outputs.identityId", "'/some/identity'", "the app waits for its roles"),
+    (rules::roles, ACCESS, "guid(data.id, identity.id", "guid(identity.id", "storageAssignment"),
+    (rules::roles, ACCESS, "'3913510d", "'3913510e", "telemetry role"),
+    (rules::secrets, APP, NAME, "output key string = content.listKeys().keys[0].value", "output key holds a secret"),
+    (rules::secrets, APP, NAME, "output key string = settings[11].value", "output key holds a secret"),
+    (rules::api_versions, APP, "serverfarms@2024-04-01", "serverfarms@2023-12-01", "serverfarms@2023-12-01"),
+    (rules::configuration, APP, "functionAppScaleLimit: 1", "functionAppScaleLimit: 2", "one instance at most"),
+    (rules::configuration, STORAGE, "SharedKeyAccess: false", "SharedKeyAccess: true", "keys of the data account"),
+    (rules::configuration, APP, "'FunctionAppLogs'", "'AppServiceConsoleLogs'", "logs"),
+    (rules::configuration, IP_RESTRICTION, OWN_RANGES, "allowedAddresses", "who may call"),
+    (rules::settings, APP, "value: 'custom'", "value: 'dotnet-isolated'", "FUNCTIONS_WORKER_RUNTIME is"),
+    (rules::settings, "streaming.json", "\"8\"", "\"32\"", "streaming: the handler reads"),
 ];
 
 fn assert_found(rule: Rule, path: &str, from: &str, to: &str, says: &str) {
@@ -67,8 +52,8 @@ fn replaced(text: &str, from: &str, to: &str) -> String {
 
 #[test]
 fn every_fault_is_found() {
-    for it in FAULTS {
-        assert_found(it.rule, it.path, it.from, it.to, it.says);
+    for (rule, path, from, to, says) in FAULTS {
+        assert_found(*rule, path, from, to, says);
     }
 }
 
