@@ -14,22 +14,22 @@ use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use crate::{
-    console,
     functions::{
+        ACTIVITY_FUNCTION, BLOB_FUNCTION, FUNCTIONS, ORCHESTRATOR_FUNCTION, START_FUNCTION, STATUS_FUNCTION,
         blob_buffer_processor::{BlobBufferProcessor, failed_after},
-        episode,
-        invocation::{Invocation, operation_id},
         replay_lab_activity,
         replay_status::ReplayStatus,
         replay_storm_orchestrator::replay_storm_orchestrator,
         start_replay_lab,
     },
-    host::{
-        ACTIVITY_FUNCTION, BLOB_FUNCTION, Envelope, FUNCTIONS, InvocationResult, ORCHESTRATOR_FUNCTION, START_FUNCTION,
-        STATUS_FUNCTION,
-    },
     settings::{ReplaySettings, Settings},
     worker::Worker,
+};
+use custom_handler::{
+    console,
+    invocation::{Invocation, operation_id},
+    orchestrator as episode,
+    wire::{Envelope, InvocationResult},
 };
 
 /// Longest body that is read whole. A history of 100 000 iterations is some 25 MB, its activities' results included.

@@ -2,11 +2,16 @@
 
 use std::process::ExitCode;
 
+use custom_handler::console;
 use incident_labs::{
-    arguments::{Arguments, Role},
-    console, front,
-    settings::{Settings, process_environment},
-    telemetry, tls, worker,
+    blob::tls,
+    front,
+    settings::{
+        Settings,
+        arguments::{Arguments, Role},
+        process_environment,
+    },
+    telemetry, worker,
 };
 
 /// sysexits' EX_USAGE, for bad settings and arguments.

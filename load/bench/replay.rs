@@ -5,7 +5,8 @@
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput};
-use incident_labs::{functions::replay_storm_orchestrator::answer, lab::bench::storm};
+use incident_labs::functions::replay_storm_orchestrator::answer;
+use lab::bench::storm;
 
 fn main() {
     let mut criterion = Criterion::default().configure_from_args();

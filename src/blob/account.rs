@@ -20,7 +20,7 @@ use azure_identity::{ManagedIdentityCredential, ManagedIdentityCredentialOptions
 use azure_storage_blob::{BlobServiceClient, BlobServiceClientOptions};
 use url::Url;
 
-use crate::clock;
+use custom_handler::clock;
 
 /// Azurite's one account; its key is published by Microsoft and opens nothing but emulators.
 pub const EMULATOR_ACCOUNT: &str = "devstoreaccount1";
@@ -35,7 +35,6 @@ pub struct StorageAccount {
     pub name: String,
     /// Blob service, for example `http://127.0.0.1:10000/devstoreaccount1`.
     pub blob_endpoint: Url,
-    /// Queue service.
     pub queue_endpoint: Url,
     credential: Credential,
 }
@@ -43,10 +42,7 @@ pub struct StorageAccount {
 #[derive(Clone)]
 enum Credential {
     SharedKey(Secret),
-    Identity {
-        client_id: Option<String>,
-    },
-    #[cfg(feature = "lab")]
+    Identity { client_id: Option<String> },
     Developer,
 }
 
@@ -55,7 +51,6 @@ impl fmt::Debug for Credential {
         f.write_str(match self {
             Self::SharedKey(_) => "SharedKey(***)",
             Self::Identity { .. } => "Identity",
-            #[cfg(feature = "lab")]
             Self::Developer => "Developer",
         })
     }
@@ -155,7 +150,6 @@ impl StorageAccount {
     ///
     /// # Errors
     /// When the endpoint is not an http(s) URL.
-    #[cfg(feature = "lab")]
     pub fn from_developer(blob_endpoint: &Url) -> Result<Self, AccountError> {
         let account = Self::from_identity(None, Some(blob_endpoint.as_str()), None)?;
         Ok(Self { credential: Credential::Developer, ..account })
@@ -201,7 +195,6 @@ impl StorageAccount {
     pub fn token_credential(&self) -> azure_core::Result<Option<Arc<dyn TokenCredential>>> {
         let client_id = match &self.credential {
             Credential::SharedKey(_) => return Ok(None),
-            #[cfg(feature = "lab")]
             Credential::Developer => return Ok(Some(azure_identity::DeveloperToolsCredential::new(None)?)),
             Credential::Identity { client_id } => client_id,
         };

@@ -5,6 +5,7 @@ mod calls;
 mod memory;
 mod processor;
 mod reader;
+pub mod tls;
 
 pub use account::{AccountError, EMULATOR_ACCOUNT, EMULATOR_KEY, StorageAccount};
 pub use calls::{CallEvent, CallObserver};

@@ -14,7 +14,10 @@ use super::{
     memory::{Buffer, BufferPool, MemoryError, Reservations},
     reader::{BlobName, BlobReader, ReadError, Version},
 };
-use crate::{host::RESULTS_CONTAINER, settings::BlobSettings, settings::Variant};
+use crate::{
+    functions::RESULTS_CONTAINER,
+    settings::{BlobSettings, Variant},
+};
 
 /// Bytes hashed between two chances for other tasks to run.
 const HASH_SLICE_BYTES: usize = 1 << 20;
@@ -26,7 +29,6 @@ pub struct ResultRecord {
     pub name: String,
     /// ETag of the version that was read.
     pub etag: String,
-    /// Its length.
     pub size_bytes: u64,
     /// SHA-256 of its bytes, lower-case hex.
     pub sha256: String,
@@ -34,7 +36,6 @@ pub struct ResultRecord {
     pub variant: String,
     /// From the worker's turn to the last byte hashed.
     pub duration_ms: u64,
-    /// Who did it.
     pub worker: WorkerId,
 }
 
@@ -43,17 +44,14 @@ pub struct ResultRecord {
 pub struct WorkerId {
     /// 1 for the first worker of a front, then counting.
     pub generation: u32,
-    /// Process id.
     pub pid: u32,
 }
 
 /// Why a blob has no result record.
 #[derive(Debug, thiserror::Error)]
 pub enum ProcessError {
-    /// Storage.
     #[error(transparent)]
     Read(#[from] ReadError),
-    /// Memory.
     #[error(transparent)]
     Memory(#[from] MemoryError),
 }

@@ -18,7 +18,6 @@ use super::calls::CallObserver;
 /// A blob of the account: container and name, decoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BlobName {
-    /// Container.
     pub container: String,
     /// Name inside the container; may hold slashes.
     pub name: String,

@@ -14,15 +14,14 @@ use serde_json::Value;
 use tokio::time::Instant;
 use url::Url;
 
-use super::invocation::Invocation;
+use super::BLOB_FUNCTION;
 use crate::{
     blob::BlobName,
-    clock::hms,
-    console,
-    host::{self, BLOB_FUNCTION, InvocationResult},
     settings::Variant,
     worker::{Context, Failure, Success, Worker},
 };
+use custom_handler::invocation::Invocation;
+use custom_handler::{clock::hms, console, wire as host, wire::InvocationResult};
 
 /// The function with what it needs.
 #[derive(Debug)]
@@ -132,7 +131,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::host::Envelope;
+    use custom_handler::wire::Envelope;
 
     fn blob(endpoint: &str, metadata: Value) -> Result<String, String> {
         let envelope = Envelope { metadata: metadata.as_object().unwrap().clone(), ..Default::default() };

@@ -5,7 +5,10 @@ use std::hint::black_box;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use crate::host::{self, Envelope, InvocationResult};
+use custom_handler::{
+    wire as host,
+    wire::{Envelope, InvocationResult},
+};
 
 /// Calls between two progress lines.
 const PROGRESS_EVERY: u64 = 100;
@@ -16,9 +19,7 @@ const SQUARES: u64 = 1000;
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ActivityInput {
-    /// Which iteration.
     pub index: u64,
-    /// Of which instance.
     pub instance_index: u64,
 }
 
@@ -26,9 +27,7 @@ pub struct ActivityInput {
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ActivityResult {
-    /// As handed over.
     pub index: u64,
-    /// As handed over.
     pub instance_index: u64,
     /// How long it took, to a tenth.
     pub elapsed_ms: f64,

@@ -7,10 +7,11 @@ use http::StatusCode;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 
-use super::http::{answer, parameter, refusal};
-use crate::{
-    console,
-    host::{self, Envelope, InvocationResult, STATUS_FUNCTION, WEBHOOK_PATH},
+use super::STATUS_FUNCTION;
+use custom_handler::http::{answer, parameter, refusal};
+use custom_handler::{
+    console, wire as host,
+    wire::{Envelope, InvocationResult, WEBHOOK_PATH},
 };
 
 /// Name of the input binding.

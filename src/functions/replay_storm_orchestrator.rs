@@ -3,11 +3,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::ACTIVITY_FUNCTION;
 use super::replay_lab_activity::{ActivityInput, ActivityResult};
-use crate::{
-    durable::{Carry, Context, Error, Level},
-    host::ACTIVITY_FUNCTION,
-};
+use durable::{Carry, Context, Error, Level};
 
 /// Iterations between two progress lines.
 const PROGRESS_EVERY: u64 = 50;
@@ -35,7 +33,6 @@ pub struct StormInput {
 pub struct StormResult {
     /// Iterations of all executions.
     pub total_iterations: u64,
-    /// Executions.
     pub batches: u64,
     /// Iterations of the last one.
     pub final_batch_results: u64,
@@ -43,7 +40,8 @@ pub struct StormResult {
 
 /// An episode: the body of the host's invocation in, the body of the answer out.
 pub fn answer(body: &[u8]) -> Vec<u8> {
-    serde_json::to_vec(&super::episode::answer(body, replay_storm_orchestrator).answer).unwrap_or_default()
+    serde_json::to_vec(&custom_handler::orchestrator::answer(body, replay_storm_orchestrator).answer)
+        .unwrap_or_default()
 }
 
 /// The orchestrator. The guide's queries parse its lines: not a character more or less.

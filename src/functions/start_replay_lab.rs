@@ -7,17 +7,14 @@ use http::StatusCode;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
+use super::replay_storm_orchestrator::StormInput;
 use super::{
-    http::{answer, body, refusal},
-    replay_storm_orchestrator::StormInput,
+    ORCHESTRATOR_FUNCTION,
+    storm::{CONTINUE_AS_NEW_EVERY, INSTANCES, ITERATIONS},
 };
-use crate::{
-    host::{
-        Envelope, InvocationResult, ORCHESTRATOR_FUNCTION,
-        storm::{CONTINUE_AS_NEW_EVERY, INSTANCES, ITERATIONS},
-    },
-    settings::ReplaySettings,
-};
+use crate::settings::ReplaySettings;
+use custom_handler::http::{answer, body, refusal};
+use custom_handler::wire::{Envelope, InvocationResult};
 
 /// Name of the output binding.
 const STARTS: &str = "starts";

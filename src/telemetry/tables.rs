@@ -17,7 +17,7 @@ use tracing::{
 use tracing_subscriber::{Layer, layer::Context, registry::LookupSpan};
 
 use super::{GAUGE, TRACE};
-use crate::clock;
+use custom_handler::clock;
 
 /// Performance counter names in Application Insights: `\Process(instance)\counter`.
 const PROCESS_COUNTER: (&str, &str) = (r"\Process(", r")\");

@@ -23,7 +23,6 @@ use crate::blob::CallEvent;
 /// How an invocation ended: in the worker, or with it.
 pub(super) type Ending = Result<Outcome, Failure>;
 
-/// One connected worker.
 #[derive(Debug)]
 pub(super) struct Connection {
     outbox: mpsc::UnboundedSender<ToWorker>,

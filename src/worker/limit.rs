@@ -8,8 +8,8 @@ use std::{
 
 use tokio::process::Command;
 
+use super::cgroup;
 use super::memory::machine_bytes;
-use crate::cgroup;
 
 /// A memory limit and its enforcement. The cgroup, where there is one, is removed on drop.
 #[derive(Debug)]

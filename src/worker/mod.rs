@@ -4,6 +4,7 @@
 //! - The worker never outlives its front: end of file on its fd 0 ends it.
 //! - The front keeps nothing of a blob but its name.
 
+pub mod cgroup;
 mod connection;
 mod limit;
 mod memory;
@@ -53,10 +54,7 @@ pub enum Failure {
     },
     /// The worker answered that it could not.
     #[error("{detail}")]
-    Failed {
-        /// What and why.
-        detail: String,
-    },
+    Failed { detail: String },
     /// The worker ended while it had the invocation.
     #[error("{why}")]
     WorkerGone {

@@ -13,17 +13,19 @@ use tokio_util::codec::{FramedRead, FramedWrite, LengthDelimitedCodec};
 
 use crate::blob::CallEvent;
 
-/// Front to worker.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "message")]
 pub(super) enum ToWorker {
     /// The first message, sent when the memory limit is in force.
-    Start { generation: u32, memory_limit_bytes: Option<u64> },
-    /// Process a blob.
+    Start {
+        generation: u32,
+        memory_limit_bytes: Option<u64>,
+    },
     Invoke(Work),
     /// Its time is over.
-    Cancel { id: u64 },
-    /// Are you there?
+    Cancel {
+        id: u64,
+    },
     Ping,
 }
 
@@ -36,13 +38,11 @@ pub(super) struct Work {
     pub(super) time_left: Duration,
 }
 
-/// Worker to front.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "message")]
 pub(super) enum FromWorker {
     /// Threads are up, limits are set.
     Ready,
-    /// Here.
     Pong,
     /// A storage call of an invocation started or ended.
     Call {
@@ -51,7 +51,10 @@ pub(super) enum FromWorker {
         event: CallEvent,
     },
     /// An invocation is over.
-    Done { id: u64, outcome: Outcome },
+    Done {
+        id: u64,
+        outcome: Outcome,
+    },
 }
 
 /// How an invocation ended inside the worker.
@@ -63,9 +66,12 @@ pub(super) enum Outcome {
     /// The blob was deleted before it was read.
     Gone,
     /// Memory was refused; the text says how much.
-    MemoryError { detail: String },
-    /// Anything else, explained.
-    Failed { detail: String },
+    MemoryError {
+        detail: String,
+    },
+    Failed {
+        detail: String,
+    },
 }
 
 /// Far above any message; a longer one is a broken peer.

@@ -28,7 +28,7 @@ use super::{
     memory::PrivateBytes,
     protocol::{FromWorker, ToWorker, typed},
 };
-use crate::console;
+use custom_handler::console;
 
 const PING_EVERY: Duration = Duration::from_secs(1);
 /// Silence after which a worker counts as hung.

@@ -2,10 +2,10 @@
 
 use std::{net::TcpListener, time::Duration};
 
-use incident_labs::lab::{
+use lab::machine::{
     azurite::{Azurite, AzuriteError, Ports, WELL_KNOWN},
-    folder::Folder,
     storage::Storage,
+    workspace::Folder,
 };
 
 use crate::harness::{Scratch, StorageFixture, WELL_KNOWN_PORTS};

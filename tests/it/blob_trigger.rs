@@ -2,15 +2,17 @@
 
 use std::{fs::File, process::Command, time::Duration};
 
-use incident_labs::lab::{
-    azurite::{Azurite, Ports},
-    blob_trigger::{BlobMessage, HOSTS_CONTAINER, POISON_QUEUE, TRIGGER_QUEUES, trigger_queue},
+use lab::{
+    app::blob_message::{BlobMessage, HOSTS_CONTAINER, POISON_QUEUE, TRIGGER_QUEUES, trigger_queue},
     commands::{
         redrive::{only_trigger_queue, redrive},
-        session::{Blobs, Session, SessionOptions},
         stage,
     },
-    folder::Folder,
+    emulator::session::{Blobs, Session, SessionOptions},
+    machine::{
+        azurite::{Azurite, Ports},
+        workspace::Folder,
+    },
 };
 use serde_json::Value;
 
@@ -142,7 +144,7 @@ async fn a_blob_that_fails_five_times_is_poisoned_and_can_be_redriven() {
     assert!(lab.interrupt().await.success());
 
     let lab = LabProcess::start(&folder, &["--preset", "streaming"]).await;
-    let run = Command::new(LAB).arg("redrive").arg("--folder").arg(&folder).output().unwrap();
+    let run = Command::new(&*LAB).arg("redrive").arg("--folder").arg(&folder).output().unwrap();
     assert!(run.status.success(), "{run:?}");
     assert!(String::from_utf8_lossy(&run.stdout).starts_with("1 message moved"), "{run:?}");
     assert_eq!(lab.result("large", SOON).await["size_bytes"], 150 << 20);

@@ -3,14 +3,12 @@
 use std::path::Path;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use incident_labs::{
-    durable::protocol::{ActionType, OrchestratorResponse},
-    host::{
-        ACTIVITY_FUNCTION, BLOB_FUNCTION, FUNCTIONS, ORCHESTRATOR_FUNCTION, REPLAY_FUNCTIONS, START_FUNCTION,
-        STATUS_FUNCTION,
-    },
-    lab::{bench::storm, stage::stage_some},
+use durable::protocol::{ActionType, OrchestratorResponse};
+use incident_labs::functions::{
+    ACTIVITY_FUNCTION, BLOB_FUNCTION, FUNCTIONS, ORCHESTRATOR_FUNCTION, REPLAY_FUNCTIONS, START_FUNCTION,
+    STATUS_FUNCTION,
 };
+use lab::{app::stage::stage_some, bench::storm};
 use prost::Message;
 use serde_json::{Value, json};
 

@@ -2,10 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
-use incident_labs::{
-    blob::{BlobName, BlobReader, CallEvent, CallObserver, Patience},
-    lab::azurite::{Azurite, Ports},
-};
+use incident_labs::blob::{BlobName, BlobReader, CallEvent, CallObserver, Patience};
+use lab::machine::azurite::{Azurite, Ports};
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 

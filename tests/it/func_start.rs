@@ -8,7 +8,8 @@ use std::{
 };
 
 use futures::future::join_all;
-use incident_labs::{blob::StorageAccount, lab::storage::Storage};
+use incident_labs::blob::StorageAccount;
+use lab::machine::storage::Storage;
 use rustix::process::Signal;
 use serde_json::Value;
 use tokio::process;
@@ -27,7 +28,7 @@ const TRIES: usize = 5;
 /// `lab stage --local --preset buffering`.
 fn stage(scratch: &Scratch) -> PathBuf {
     let root = scratch.path().join("stage");
-    let mut command = Command::new(LAB);
+    let mut command = Command::new(&*LAB);
     command.args(["stage", "--local", "--preset", "buffering", "--handler", HANDLER, "--out"]).arg(&root);
     assert!(command.stdout(Stdio::null()).status().unwrap().success());
     root
@@ -35,7 +36,7 @@ fn stage(scratch: &Scratch) -> PathBuf {
 
 /// `lab azurite`, and a client of it.
 async fn azurite(scratch: &Scratch) -> (process::Child, StorageAccount, Storage) {
-    let mut command = process::Command::new(LAB);
+    let mut command = process::Command::new(&*LAB);
     command.args(["azurite", "--folder"]).arg(scratch.path().join("azurite"));
     let mut lab = command.stdout(Stdio::null()).kill_on_drop(true).spawn().unwrap();
     let account = StorageAccount::from_connection_string("UseDevelopmentStorage=true").unwrap();

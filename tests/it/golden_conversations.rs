@@ -9,13 +9,13 @@ use std::{
 };
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use incident_labs::{
-    durable::{envelope, protocol::*},
-    lab::{
+use durable::{envelope, protocol::*};
+use lab::{
+    emulator::{
         host::HostOptions,
-        tables::Tables,
         task_hub::{DurableFunctions, HubOptions, Replace, Signal, TaskHub},
     },
+    evidence::tables::Tables,
 };
 use prost::Message;
 use serde_json::{Value, json};
@@ -25,7 +25,7 @@ use tokio::{
 };
 
 use crate::{
-    durable::decoded,
+    decoded,
     golden_requests::{header, headers, without_time},
     harness::eventually,
     stand_in::{StandIn, golden, placeholder},

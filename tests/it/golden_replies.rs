@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use incident_labs::lab::host::{Host, HostOptions};
+use lab::emulator::host::{Host, HostOptions};
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},

@@ -1,6 +1,6 @@
 //! What the stand-in sends to the handler is what the real host was recorded to send.
 
-use incident_labs::lab::host::{
+use lab::emulator::host::{
     Call, Host, HostOptions,
     binding_data::{BlobFacts, blob_trigger},
 };

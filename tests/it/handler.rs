@@ -6,10 +6,7 @@ use std::{
     time::Duration,
 };
 
-use incident_labs::{
-    blob::{EMULATOR_KEY, StorageAccount},
-    tls,
-};
+use incident_labs::blob::{EMULATOR_KEY, StorageAccount, tls};
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncBufReadExt, AsyncRead, BufReader},

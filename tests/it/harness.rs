@@ -1,5 +1,6 @@
 //! What the integration tests share: real storage on free ports, and waiting for facts.
 
+use std::sync::LazyLock;
 use std::{
     fs::{self, File},
     path::{Path, PathBuf},
@@ -7,13 +8,11 @@ use std::{
     time::Duration,
 };
 
-use incident_labs::{
-    blob::StorageAccount,
-    lab::{
-        azurite::{Azurite, Ports},
-        folder::{Folder, kill_processes_of},
-        storage::Storage,
-    },
+use incident_labs::blob::StorageAccount;
+use lab::machine::{
+    azurite::{Azurite, Ports},
+    storage::Storage,
+    workspace::{Folder, kill_processes_of},
 };
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -25,8 +24,12 @@ use tokio::{
 
 /// The handler under test.
 pub(crate) const HANDLER: &str = env!("CARGO_BIN_EXE_handler");
-/// The lab under test.
-pub(crate) const LAB: &str = env!("CARGO_BIN_EXE_lab");
+/// The lab under test. Cargo names the executables of a test's own package alone; the lab's stands beside the handler's.
+pub(crate) static LAB: LazyLock<PathBuf> = LazyLock::new(|| {
+    let lab = Path::new(HANDLER).with_file_name("lab");
+    assert!(lab.is_file(), "{} is missing: run `cargo test` for the whole workspace", lab.display());
+    lab
+});
 
 /// Ports 10000 to 10002: whoever needs them, or needs them taken, holds this.
 pub(crate) static WELL_KNOWN_PORTS: Mutex<()> = Mutex::const_new(());
@@ -41,7 +44,6 @@ impl Scratch {
         Self(Some(tempfile::Builder::new().prefix("lab-test-").tempdir().unwrap()))
     }
 
-    /// Where it is.
     pub(crate) fn path(&self) -> PathBuf {
         self.0.as_ref().unwrap().path().to_owned()
     }
@@ -105,7 +107,7 @@ impl LabProcess {
         let folder = folder.canonicalize().unwrap();
         let log = folder.join("lab.log");
         let out = File::create(&log).unwrap();
-        let mut child = Command::new(LAB)
+        let mut child = Command::new(&*LAB)
             .args(["start", "--handler", HANDLER, "--pace-ms", "200", "--folder"])
             .arg(&folder)
             .args(arguments)

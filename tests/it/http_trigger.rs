@@ -2,10 +2,12 @@
 
 use std::{fs, time::Duration};
 
-use incident_labs::lab::{
-    host::{HostLog, HostOptions, Identity},
-    http_trigger::HttpFunctions,
-    tables::Tables,
+use lab::{
+    emulator::{
+        host::{HostLog, HostOptions, Identity},
+        http_trigger::HttpFunctions,
+    },
+    evidence::tables::Tables,
 };
 use serde_json::{Value, json};
 use tokio::{

@@ -9,11 +9,9 @@ use axum::{
     routing::get,
 };
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
-use incident_labs::{
-    blob::StorageAccount,
-    clock,
-    lab::azurite::{self, Azurite, Ports},
-};
+use custom_handler::clock;
+use incident_labs::blob::StorageAccount;
+use lab::machine::azurite::{self, Azurite, Ports};
 use serde_json::{Value, json};
 use tokio::{
     net::{TcpListener, TcpStream},

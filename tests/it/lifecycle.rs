@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use incident_labs::lab::{host::HostOptions, tables::Table};
+use lab::{emulator::host::HostOptions, evidence::tables::Table};
 use serde_json::{Value, json};
 
 use crate::stand_in::{Line, StandIn, assert_same_lines, golden, options, ping, probe, recorded};

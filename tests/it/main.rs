@@ -3,7 +3,8 @@
 
 mod azurite;
 mod blob_trigger;
-mod durable;
+#[path = "../../crates/durable/tests/it/decoded.rs"]
+mod decoded;
 mod durable_functions;
 mod fault_proxy;
 mod faults;

@@ -3,13 +3,11 @@
 use std::time::Duration;
 
 use futures::future::join_all;
-use incident_labs::lab::{
-    blob_trigger::{BlobMessage, POISON_QUEUE, trigger_queue},
-    commands::{
-        session::{Session, SessionOptions},
-        stage,
-    },
-    folder::Folder,
+use lab::{
+    app::blob_message::{BlobMessage, POISON_QUEUE, trigger_queue},
+    commands::stage,
+    emulator::session::{Session, SessionOptions},
+    machine::workspace::Folder,
 };
 
 use crate::{

@@ -2,12 +2,10 @@
 
 use std::{collections::BTreeMap, fs};
 
-use incident_labs::{
-    clock,
-    lab::{
-        evidence::{Criterion, Outcome, Verdict},
-        oom::{RunTables, counts, judge_run, timeline},
-    },
+use custom_handler::clock;
+use lab::{
+    evidence::{Criterion, Outcome, Verdict},
+    labs::oom::{RunTables, counts, judge_run, timeline},
 };
 use serde_json::{Value, json};
 use time::{Duration, OffsetDateTime, macros::datetime};

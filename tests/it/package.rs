@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use incident_labs::lab::package::{PACKAGES, check, package};
+use lab::app::package::{PACKAGES, check, package};
 use rustix::process::Signal;
 use serde_json::Value;
 use zip::{ZipArchive, ZipWriter, write::SimpleFileOptions};
@@ -133,7 +133,7 @@ fn what_else_kills_deployments_is_found() {
 fn a_handler_that_needs_this_machines_libraries_is_found_by_the_command() {
     let scratch = Scratch::new();
     let written = package(&PACKAGES[0], Path::new(ROOT), &small_handler(&scratch), &scratch.path()).unwrap();
-    let run = Command::new(LAB).args(["package", "--check"]).arg(&written.path).output().unwrap();
+    let run = Command::new(&*LAB).args(["package", "--check"]).arg(&written.path).output().unwrap();
     let said = String::from_utf8_lossy(&run.stdout);
     assert_eq!(run.status.code(), Some(1), "{run:?}");
     assert!(said.contains("linked dynamically (/lib64/ld-linux-x86-64.so.2)"), "{said}");

@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::harness::{HANDLER, LAB, Scratch};
 
 fn process(arguments: &[&str]) -> Output {
-    Command::new(LAB).args(["process", "--handler", HANDLER]).args(arguments).output().unwrap()
+    Command::new(&*LAB).args(["process", "--handler", HANDLER]).args(arguments).output().unwrap()
 }
 
 #[test]
@@ -60,7 +60,7 @@ fn a_wrong_command_line_is_exit_64() {
 #[test]
 fn without_node_it_says_what_to_install() {
     let scratch = Scratch::new();
-    let run = Command::new(LAB)
+    let run = Command::new(&*LAB)
         .args(["process", "--handler", HANDLER, HANDLER])
         .env("PATH", scratch.path())
         .output()

@@ -48,7 +48,7 @@ fn what_the_runbooks_table_points_to_is_there() {
             files += 1;
         } else if let Some(arguments) = it.strip_prefix("cargo lab ") {
             let arguments = arguments.split(' ').map(|it| it.replace('…', "http://127.0.0.1"));
-            let run = Command::new(LAB).args(arguments).arg("--help").output().unwrap();
+            let run = Command::new(&*LAB).args(arguments).arg("--help").output().unwrap();
             assert!(run.status.success(), "{it}: {run:?}");
             commands += 1;
         }

@@ -2,10 +2,10 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use incident_labs::lab::{
+use lab::machine::{
     azurite::{Azurite, Ports},
-    folder::{Folder, processes_of},
     storage::Storage,
+    workspace::{Folder, processes_of},
 };
 use sha2::{Digest, Sha256};
 

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use incident_labs::lab::folder::{kill_processes_of, processes_of};
+use lab::machine::workspace::{kill_processes_of, processes_of};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -84,7 +84,7 @@ impl Bench {
     }
 
     fn command(&self, scale: &str) -> Command {
-        let mut command = Command::new(LAB);
+        let mut command = Command::new(&*LAB);
         command.args(["run", "oom", "--scale", scale, "--handler", HANDLER, "--scenario"]);
         command.arg(self.path("scenario.toml")).arg("--evidence").arg(self.path("evidence"));
         command.arg("--folder").arg(self.path("work"));
@@ -202,7 +202,7 @@ fn the_load_can_be_written_as_files_and_is_the_same_every_time() {
         small.replace("limit_share = 0.38", "limit_share = 0.01").replace("limit_share = 0.62", "limit_share = 0.01");
     fs::write(bench.path("scenario.toml"), small.replace("beyond_reservable = 2", "limit_share = 0.01")).unwrap();
     let write = |folder: &str| {
-        let mut command = Command::new(LAB);
+        let mut command = Command::new(&*LAB);
         command.args(["load", "oom", "--scale", "1/8", "--scenario"]).arg(bench.path("scenario.toml"));
         let output = command.arg("--write").arg(bench.path(folder)).output().unwrap();
         assert!(output.status.success(), "{output:?}");
@@ -221,12 +221,12 @@ fn the_load_can_be_written_as_files_and_is_the_same_every_time() {
 
 #[test]
 fn load_without_an_account_says_how_to_name_one() {
-    let output = Command::new(LAB).args(["load", "oom"]).env_remove("AzureWebJobsStorage").output().unwrap();
+    let output = Command::new(&*LAB).args(["load", "oom"]).env_remove("AzureWebJobsStorage").output().unwrap();
     assert_eq!(output.status.code(), Some(64));
     let text = String::from_utf8(output.stderr).unwrap();
     assert!(text.contains("give --storage-url, or put a connection string into AzureWebJobsStorage"), "{text}");
     let sas = ["load", "oom", "--storage-url", "https://a.blob.core.windows.net/?sig=secret"];
-    let output = Command::new(LAB).args(sas).output().unwrap();
+    let output = Command::new(&*LAB).args(sas).output().unwrap();
     assert_eq!(output.status.code(), Some(64));
     assert!(!String::from_utf8(output.stderr).unwrap().contains("secret"));
 }

@@ -2,10 +2,8 @@
 
 use std::{fs, os::unix::fs::PermissionsExt, path::Path, process::Command};
 
-use incident_labs::{
-    host::{BLOB_FUNCTION, FUNCTIONS},
-    lab::stage::{Preset, StageError, stage, write_local_settings},
-};
+use incident_labs::functions::{BLOB_FUNCTION, FUNCTIONS};
+use lab::app::stage::{Preset, StageError, stage, write_local_settings};
 use serde_json::{Value, json};
 
 use crate::harness::{HANDLER, LAB, Scratch};
@@ -198,7 +196,7 @@ fn what_the_host_would_ignore_is_refused() {
 fn the_command_stages_for_the_core_tools() {
     let scratch = Scratch::new();
     let out = scratch.path().join("stage");
-    let run = Command::new(LAB)
+    let run = Command::new(&*LAB)
         .args(["stage", "--handler", HANDLER, "--local", "--preset", "buffering", "--out"])
         .arg(&out)
         .output()

@@ -2,9 +2,9 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use incident_labs::lab::{
-    host::{Call, Host, HostLog, HostOptions, Identity, Level, LogLine, Outcome},
-    tables::{Table, Tables},
+use lab::{
+    emulator::host::{Call, Host, HostLog, HostOptions, Identity, Level, LogLine, Outcome},
+    evidence::tables::{Table, Tables},
 };
 use serde_json::Value;
 use tempfile::TempDir;

@@ -8,14 +8,13 @@ use std::{
 };
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use incident_labs::{
-    durable::{envelope, protocol::*},
-    host::{FUNCTIONS, REPLAY_FUNCTIONS, WEBHOOK_PATH},
-    lab::{
-        folder::kill_processes_of,
-        stage::stage_some,
-        task_hub::{Instance, Replace},
-    },
+use custom_handler::wire::WEBHOOK_PATH;
+use durable::{envelope, protocol::*};
+use incident_labs::functions::{FUNCTIONS, REPLAY_FUNCTIONS};
+use lab::{
+    app::stage::stage_some,
+    emulator::task_hub::{Instance, Replace},
+    machine::workspace::kill_processes_of,
 };
 use prost::Message;
 use rand_chacha::{
@@ -190,7 +189,7 @@ impl ReplayLab {
         fs::create_dir_all(folder).unwrap();
         let log = folder.join("lab.log");
         let out = File::create(&log).unwrap();
-        let mut child = Command::new(LAB)
+        let mut child = Command::new(&*LAB)
             .args(["start", "--port", "0", "--stage"])
             .arg(stage)
             .arg("--folder")
@@ -206,7 +205,7 @@ impl ReplayLab {
             text.contains("stop     Ctrl-C").then(|| line.trim().trim_end_matches(WEBHOOK_PATH).to_owned())
         })
         .await;
-        incident_labs::tls::choose_provider();
+        incident_labs::blob::tls::choose_provider();
         Self { child, folder: folder.canonicalize().unwrap(), base, http: reqwest::Client::new() }
     }
 

@@ -3,7 +3,6 @@
 use serde_json::{Map, Value, json};
 use tree_sitter::{Node, Parser, Tree};
 
-/// One file.
 pub(crate) struct Bicep {
     text: String,
     tree: Tree,
@@ -21,10 +20,12 @@ pub(crate) struct Declaration<'a> {
 pub(crate) enum Reference<'a> {
     /// Where a value is meant.
     Name(&'a str),
-    /// Of a function.
     Call(&'a str),
     /// `module.outputs.name`.
-    Output { module: &'a str, name: &'a str },
+    Output {
+        module: &'a str,
+        name: &'a str,
+    },
 }
 
 impl Bicep {

@@ -6,7 +6,7 @@ mod rules;
 
 use std::{collections::BTreeMap, fs, path::Path};
 
-use incident_labs::lab::stage::Preset;
+use lab::app::stage::Preset;
 use serde_json::{Value, json};
 
 use self::{

@@ -2,10 +2,8 @@
 
 use std::{collections::BTreeSet, path::Path};
 
-use incident_labs::{
-    host::env,
-    settings::{SETTINGS, Settings, Source},
-};
+use custom_handler::wire::env;
+use incident_labs::settings::{SETTINGS, Settings, Source};
 use serde_json::{Value, json};
 
 use super::{

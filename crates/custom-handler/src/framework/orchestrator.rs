@@ -1,0 +1,106 @@
+//! One episode of an orchestrator function: from the host's body to the answer, and what is told about it.
+
+use std::{borrow::Cow, collections::BTreeMap, future::Future, time::Duration};
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::{Value, value::RawValue};
+use tokio::time::Instant;
+
+use super::wire::InvocationResult;
+use durable::{Context, Error, Level, Turn, envelope, replay_encoded, types};
+
+/// What an episode came to.
+#[derive(Debug)]
+pub struct Episode {
+    pub answer: InvocationResult,
+    turn: Turn,
+    decode: Duration,
+    replay: Duration,
+    encode: Duration,
+}
+
+/// Answers the body of an invocation. Whatever is wrong with it, the answer is one the extension understands: anything else would
+/// fail the instance for good without saying why.
+pub fn answer<F, Fut, I, O>(body: &[u8], orchestrator: F) -> Episode
+where
+    F: FnOnce(Context, I) -> Fut,
+    Fut: Future<Output = Result<O, Error>>,
+    I: DeserializeOwned,
+    O: Serialize,
+{
+    let began = Instant::now();
+    let request = trigger_value(body).and_then(|it| envelope::bytes(&it));
+    let decode = began.elapsed();
+    let turn = request.and_then(|request| replay_encoded(&request, orchestrator, move || began.elapsed()));
+    let turn = turn.unwrap_or_else(envelope::refuse);
+    let replay = began.elapsed() - decode;
+    let return_value = Value::String(envelope::encode(&turn.response));
+    let encode = began.elapsed() - decode - replay;
+    let answer = InvocationResult { return_value, ..Default::default() };
+    Episode { answer, turn, decode, replay, encode }
+}
+
+/// The envelope, as far as an orchestrator needs it.
+#[derive(Deserialize)]
+struct Body<'a> {
+    #[serde(rename = "Data", borrow)]
+    data: BTreeMap<Cow<'a, str>, &'a RawValue>,
+}
+
+/// The trigger's value: the only one of the envelope's data.
+///
+/// The host writes a text that holds a text in quotes. Base64 needs no other escapes, so a long history is not copied for them.
+fn trigger_value(body: &[u8]) -> Result<Cow<'_, str>, Error> {
+    let bad = |text: String| Error::new(types::BAD_REQUEST, text);
+    let body: Body<'_> =
+        serde_json::from_slice(body).map_err(|error| bad(format!("the request body is not an invocation: {error}")))?;
+    let raw = body.data.into_values().next().map(RawValue::get).unwrap_or_default();
+    let bare = raw.strip_prefix(r#""\""#).and_then(|it| it.strip_suffix(r#"\"""#)).filter(|it| !it.contains('\\'));
+    match bare {
+        Some(bare) => Ok(Cow::Borrowed(bare)),
+        None => {
+            serde_json::from_str(raw).map(Cow::Owned).map_err(|_| bad("the invocation has no trigger value".to_owned()))
+        }
+    }
+}
+
+impl Episode {
+    /// Files the orchestrator's lines and one about the episode under the instance's id.
+    ///
+    /// `host_operation_id` is the trace id of the host's request, by which the row of that request can be found.
+    pub fn tell(&self, host_operation_id: &str) {
+        let Turn { response, log, past_events, new_events, outcome } = &self.turn;
+        let id = response.instance_id.as_str();
+        for line in log {
+            let message = line.message.as_str();
+            match line.level {
+                Level::Information => {
+                    tracing::info!(target: "trace", operation_id = id, host_operation_id, "{message}")
+                }
+                Level::Warning => tracing::warn!(target: "trace", operation_id = id, host_operation_id, "{message}"),
+                Level::Error => tracing::error!(target: "trace", operation_id = id, host_operation_id, "{message}"),
+            }
+        }
+        let ms = |it: Duration| it.as_secs_f64() * 1000.0;
+        tracing::info!(
+            target: "trace",
+            operation_id = id,
+            host_operation_id,
+            past_events,
+            new_events,
+            decode_ms = ms(self.decode),
+            replay_ms = ms(self.replay),
+            encode_ms = ms(self.encode),
+            outcome = ?outcome,
+            "Episode past={past_events} new={new_events} decode={:.3}ms replay={:.3}ms encode={:.3}ms outcome={outcome:?}",
+            ms(self.decode),
+            ms(self.replay),
+            ms(self.encode),
+        );
+    }
+
+    /// Why the instance failed, if it did in this episode.
+    pub fn failure(&self) -> Option<String> {
+        self.turn.failure()
+    }
+}

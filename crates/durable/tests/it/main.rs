@@ -1,0 +1,10 @@
+//! The engine, held to recordings, cases, properties and Microsoft's executor.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
+
+mod cases;
+pub(crate) mod decoded;
+mod golden;
+mod oracle;
+mod program;
+mod properties;
+mod world;

@@ -1,0 +1,103 @@
+//! The trigger's queue message, and the receipt that a version of a blob has had one.
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::{Deserialize, Serialize};
+use url::Url;
+
+/// Container of the receipts.
+pub const HOSTS_CONTAINER: &str = "azure-webjobs-hosts";
+/// Where messages go whose blob failed too often.
+pub const POISON_QUEUE: &str = "webjobs-blobtrigger-poison";
+/// The host's id, in names of queue and receipts. A run folder has storage of its own, so one id serves them all.
+pub(crate) const HOST_ID: &str = "incidentlab";
+/// What .NET's `Uri.EscapeDataString` leaves alone.
+const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+
+/// A version of a blob that a function is to be run for.
+#[derive(Clone, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct BlobMessage {
+    #[serde(rename = "Type")]
+    kind: String,
+    /// `Host.Functions.<name>`.
+    pub function_id: String,
+    blob_type: String,
+    pub container_name: String,
+    pub blob_name: String,
+    /// Its version, quotes included.
+    #[serde(rename = "ETag")]
+    pub etag: String,
+}
+
+/// What the names of all hosts' trigger queues begin with; the host's id follows.
+pub const TRIGGER_QUEUES: &str = "azure-webjobs-blobtrigger-";
+
+pub fn trigger_queue() -> String {
+    format!("{TRIGGER_QUEUES}{HOST_ID}")
+}
+
+/// Everything before the version in the name of a function's receipts.
+pub(crate) fn receipt_prefix(function_id: &str) -> String {
+    format!("blobreceipts/{HOST_ID}/{function_id}/")
+}
+
+impl BlobMessage {
+    /// A message about a block blob.
+    pub fn new(function_id: &str, container: &str, blob: &str, etag: &str) -> Self {
+        Self {
+            kind: "BlobTrigger".to_owned(),
+            function_id: function_id.to_owned(),
+            blob_type: "BlockBlob".to_owned(),
+            container_name: container.to_owned(),
+            blob_name: blob.to_owned(),
+            etag: etag.to_owned(),
+        }
+    }
+
+    /// As it stands in the queue: base64 of indented JSON.
+    pub fn encode(&self) -> String {
+        STANDARD.encode(serde_json::to_vec_pretty(self).unwrap_or_default())
+    }
+
+    /// Reads a queue message; `None` when it is no blob trigger's.
+    pub fn decode(text: &str) -> Option<Self> {
+        serde_json::from_slice(&STANDARD.decode(text.trim()).ok()?).ok()
+    }
+
+    /// Name of the receipt blob, which is unique to function, blob and version.
+    pub fn receipt(&self) -> String {
+        format!("{}{}/{}/{}", receipt_prefix(&self.function_id), self.etag, self.container_name, self.blob_name)
+    }
+
+    /// The blob's address as the storage SDK for .NET writes it.
+    pub fn uri(&self, blob_endpoint: &Url) -> String {
+        let escaped: Vec<String> =
+            self.blob_name.split('/').map(|it| utf8_percent_encode(it, UNRESERVED).to_string()).collect();
+        format!("{}/{}/{}", blob_endpoint.as_str().trim_end_matches('/'), self.container_name, escaped.join("/"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_what_the_storage_extension_writes() {
+        let message = BlobMessage::new("Host.Functions.OnBlob", "in", "a/b.tif", "\"0x8DD\"");
+        let text = String::from_utf8(STANDARD.decode(message.encode()).unwrap()).unwrap();
+        let want = r#"{"Type":"BlobTrigger","FunctionId":"Host.Functions.OnBlob","BlobType":"BlockBlob","ContainerName":"in","BlobName":"a/b.tif","ETag":"\"0x8DD\""}"#;
+        assert_eq!(text.split_whitespace().collect::<String>(), want);
+        assert_eq!(BlobMessage::decode(&message.encode()).unwrap(), message);
+        assert_eq!(BlobMessage::decode("???"), None);
+        assert_eq!(message.receipt(), "blobreceipts/incidentlab/Host.Functions.OnBlob/\"0x8DD\"/in/a/b.tif");
+    }
+
+    #[test]
+    fn an_odd_name_is_escaped_as_recorded() {
+        let message = BlobMessage::new("f", "b-default", "sub dir/ü #1.json", "\"1\"");
+        let endpoint = Url::parse("http://127.0.0.1:10000/devstoreaccount1").unwrap();
+        let want = "http://127.0.0.1:10000/devstoreaccount1/b-default/sub%20dir/%C3%BC%20%231.json";
+        assert_eq!(message.uri(&endpoint), want);
+    }
+}

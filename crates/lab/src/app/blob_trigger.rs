@@ -1,0 +1,120 @@
+//! A staged function with a blob trigger: which blobs it wants, and what they are called to it.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::function_json::{FunctionJson, FunctionJsonError};
+
+/// A function triggered by the blobs of one container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BlobFunction {
+    /// Folder, route and operation name.
+    pub name: String,
+    /// Name of the trigger's binding.
+    pub binding: String,
+    /// App setting with the storage connection.
+    pub connection: String,
+    /// Where and which blobs.
+    pub path: BlobPath,
+}
+
+/// A trigger's path: a container, and a blob name with at most one parameter, for example `input/{name}`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BlobPath {
+    pub container: String,
+    prefix: String,
+    parameter: Option<String>,
+    suffix: String,
+}
+
+/// Why the staged functions could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum FunctionError {
+    #[error(transparent)]
+    Function(#[from] FunctionJsonError),
+    /// A path the lab's trigger cannot follow.
+    #[error("{function}: the trigger path {path:?} is not `container/{{name}}` with at most one parameter")]
+    Path { function: String, path: String },
+}
+
+impl BlobFunction {
+    /// The blob-triggered functions of a staged app, by name.
+    ///
+    /// # Errors
+    /// When a `function.json` cannot be read or names a path the trigger cannot follow.
+    pub fn staged(root: &Path) -> Result<Vec<Self>, FunctionError> {
+        let functions = FunctionJson::all(root)?;
+        let triggered = functions.into_iter().filter_map(|it| Some((it.binding_of("blobTrigger")?.clone(), it.name)));
+        triggered.map(|(trigger, name)| Self::declared(&trigger, name)).collect()
+    }
+
+    fn declared(trigger: &Value, name: String) -> Result<Self, FunctionError> {
+        let text = |field: &str| trigger[field].as_str().unwrap_or_default().to_owned();
+        let path = BlobPath::parse(&text("path"))
+            .ok_or_else(|| FunctionError::Path { function: name.clone(), path: text("path") })?;
+        let connection = Some(text("connection")).filter(|it| !it.is_empty());
+        let connection = connection.unwrap_or_else(|| "AzureWebJobsStorage".to_owned());
+        Ok(Self { name, binding: text("name"), connection, path })
+    }
+
+    /// The id the storage extension files receipts and messages under.
+    pub fn id(&self) -> String {
+        format!("Host.Functions.{}", self.name)
+    }
+}
+
+impl BlobPath {
+    /// Reads a trigger path; `None` when it is of a kind the lab does not follow.
+    pub fn parse(path: &str) -> Option<Self> {
+        let (container, blob) = path.split_once('/')?;
+        let (prefix, rest) = blob.split_once('{').unwrap_or((blob, ""));
+        let (parameter, suffix) = match rest.split_once('}') {
+            Some((parameter, suffix)) => (Some(parameter.to_owned()), suffix),
+            None => (None, rest),
+        };
+        let plain = |it: &str| !it.contains(['{', '}']);
+        let is_ok = !container.is_empty() && !blob.is_empty() && plain(container) && plain(prefix) && plain(suffix);
+        let is_ok = is_ok && blob.contains('{') == parameter.is_some() && parameter.as_deref() != Some("");
+        is_ok.then(|| Self {
+            container: container.to_owned(),
+            prefix: prefix.to_owned(),
+            parameter,
+            suffix: suffix.to_owned(),
+        })
+    }
+
+    /// What the path's parameter is for a blob; `None` when the blob is not meant.
+    pub fn parameters(&self, blob: &str) -> Option<Vec<(String, String)>> {
+        let value = blob.strip_prefix(&self.prefix)?.strip_suffix(&self.suffix)?;
+        match &self.parameter {
+            Some(parameter) if !value.is_empty() => Some(vec![(parameter.clone(), value.to_owned())]),
+            None if value.is_empty() => Some(Vec::new()),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_selects_blobs_and_names_their_part() {
+        let cases = [
+            ("input/{name}", "a/b c.txt", Some(vec![("name", "a/b c.txt")])),
+            ("input/in/{name}.csv", "in/x.csv", Some(vec![("name", "x")])),
+            ("input/in/{name}.csv", "in/x.txt", None),
+            ("input/only", "only", Some(vec![])),
+            ("input/only", "only2", None),
+        ];
+        for (path, blob, want) in cases {
+            let found = BlobPath::parse(path).unwrap().parameters(blob);
+            let found = found.as_ref().map(|it| it.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect());
+            assert_eq!(found, want, "{path} {blob}");
+        }
+        for path in ["input", "/x", "{c}/x", "input/{a}{b}", "input/{", "input/{}", "input/"] {
+            assert_eq!(BlobPath::parse(path), None, "{path}");
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! The handler alone, as a process without a host around it.
+
+use std::{net::TcpListener, path::Path, process::Stdio, time::Duration};
+
+use anyhow::{Context, bail, ensure};
+use serde_json::json;
+use tokio::{
+    process::{Child, Command},
+    time::{Instant, sleep},
+};
+
+use custom_handler::wire::env;
+use incident_labs::{
+    blob::StorageAccount,
+    functions::{BLOB_FUNCTION, INPUT_CONTAINER},
+};
+
+/// A running handler; killed when dropped.
+#[derive(Debug)]
+pub(super) struct Handler {
+    child: Child,
+    url: String,
+    account: StorageAccount,
+    http: reqwest::Client,
+}
+
+impl Handler {
+    /// Starts it and gives the time from exec to the first answer on `/`.
+    pub(super) async fn start(executable: &Path, account: &StorageAccount) -> anyhow::Result<(Self, Duration)> {
+        let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
+        let http = reqwest::Client::builder().no_proxy().build()?;
+        let started = Instant::now();
+        let child = Command::new(executable)
+            .env(env::PORT, port.to_string())
+            .env("AzureWebJobsStorage", account.connection_string().context("an account with a key")?)
+            .env("BLOB_VARIANT", "streaming")
+            .stdout(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .with_context(|| format!("start {}", executable.display()))?;
+        let handler = Self { child, url: format!("http://127.0.0.1:{port}/"), account: account.clone(), http };
+        while handler.http.get(&handler.url).send().await.is_err() {
+            ensure!(started.elapsed() < Duration::from_secs(10), "the handler does not answer");
+            sleep(Duration::from_millis(1)).await;
+        }
+        Ok((handler, started.elapsed()))
+    }
+
+    /// One invocation for a blob of the input container, from its first byte to its answer.
+    pub(super) async fn invoke(&self, name: &str) -> anyhow::Result<Duration> {
+        let uri = format!("{}/{INPUT_CONTAINER}/{name}", self.account.blob_endpoint);
+        let envelope = json!({ "Data": { "blob": {} }, "Metadata": { "Uri": json!(uri).to_string() } });
+        let request = self.http.post(format!("{}{BLOB_FUNCTION}", self.url)).body(envelope.to_string());
+        let started = Instant::now();
+        let answer = request.send().await?;
+        let (status, body) = (answer.status(), answer.text().await?);
+        ensure!(status.is_success(), "{name}: the handler answered {status}: {body}");
+        Ok(started.elapsed())
+    }
+
+    /// Resident bytes of front and worker.
+    pub(super) async fn rss_bytes(&self) -> anyhow::Result<(u64, u64)> {
+        let front = self.child.id().context("the handler has ended")?;
+        let started = Instant::now();
+        loop {
+            if let Some(worker) = children(front)?.split_whitespace().next() {
+                // A moment for it to be idle: it has just been started.
+                sleep(Duration::from_millis(500)).await;
+                return Ok((resident(&front.to_string())?, resident(worker)?));
+            }
+            if started.elapsed() > Duration::from_secs(10) {
+                bail!("the handler has no worker");
+            }
+            sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
+
+/// Children of all threads: the kernel lists a child with the thread that made it.
+fn children(pid: u32) -> std::io::Result<String> {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task"))?;
+    let lists = tasks.flatten().filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok());
+    Ok(lists.collect::<Vec<_>>().join(" "))
+}
+
+fn resident(pid: &str) -> anyhow::Result<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+    Ok(line.trim().trim_end_matches("kB").trim().parse::<u64>()? * 1024)
+}

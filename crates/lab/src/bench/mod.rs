@@ -1,0 +1,75 @@
+//! Benchmarks: the handler beside a peer, in alternating rounds on the same storage, so that what the machine does
+//! meanwhile happens to both.
+
+mod blob;
+mod handler;
+mod replay;
+pub mod storm;
+
+pub use blob::BlobBench;
+pub use replay::{AnswerFn, ReplayBench};
+
+use serde::Serialize;
+
+/// One measured quantity beside its goal, if it has one.
+#[derive(Clone, Debug, Serialize)]
+pub struct Goal {
+    /// What was measured, with its unit.
+    pub name: String,
+    /// The median, unless the name says otherwise.
+    pub value: f64,
+    /// What it should come to, as text.
+    pub goal: String,
+    /// Whether it does; `None` without a goal.
+    pub met: Option<bool>,
+}
+
+impl Goal {
+    fn bare(name: impl Into<String>, value: f64) -> Self {
+        Self { name: name.into(), value, goal: String::new(), met: None }
+    }
+
+    fn at_least(name: impl Into<String>, value: f64, goal: f64) -> Self {
+        Self { goal: format!(">= {goal}"), met: Some(value >= goal), ..Self::bare(name, value) }
+    }
+
+    fn below(name: impl Into<String>, value: f64, goal: f64) -> Self {
+        Self { goal: format!("< {goal}"), met: Some(value < goal), ..Self::bare(name, value) }
+    }
+
+    fn at_most(name: impl Into<String>, value: f64, goal: f64) -> Self {
+        Self { goal: format!("<= {goal}"), met: Some(value <= goal), ..Self::bare(name, value) }
+    }
+}
+
+/// The result of one run.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// What ran: programs and their versions, the handler's C library, the kernel.
+    pub environment: Vec<(String, String)>,
+    pub results: Vec<Goal>,
+}
+
+/// The value that at least `share` of the samples do not exceed (nearest rank); 0 for none.
+fn percentile(samples: &[f64], share: f64) -> f64 {
+    let mut sorted = samples.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let rank = (share * sorted.len() as f64).ceil() as usize;
+    sorted.get(rank.saturating_sub(1)).copied().unwrap_or(0.0)
+}
+
+fn median(samples: &[f64]) -> f64 {
+    percentile(samples, 0.5)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_are_values_of_the_data() {
+        let samples = [5.0, 1.0, 4.0, 2.0, 3.0];
+        assert_eq!((median(&samples), percentile(&samples, 0.99), percentile(&samples, 0.2)), (3.0, 5.0, 1.0));
+        assert_eq!(median(&[]), 0.0);
+    }
+}

@@ -1,0 +1,146 @@
+//! The blob trigger, as the storage extension of the Functions host does it on development storage: container listing,
+//! receipt per version, real queue, invocation, poison queue.
+
+mod facts;
+mod journal;
+mod listener;
+mod listing;
+
+use std::{
+    collections::HashSet,
+    io,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use tokio::{
+    sync::{Notify, watch},
+    time::timeout,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::host::{Host, HostError, HostLog, Level};
+use crate::{
+    app::{blob_trigger::BlobFunction, host_json},
+    machine::storage::Storage,
+};
+
+/// How the trigger looks for blobs and runs functions.
+#[derive(Clone, Debug)]
+pub struct TriggerSettings {
+    /// From one listing to the next. The host's is 2 s on development storage.
+    pub listing_interval: Duration,
+    /// Longest wait between two looks at an empty queue; likewise 2 s.
+    pub poll_max: Duration,
+    /// How long a message stays hidden without renewal. The host's is 10 min; here a killed lab's messages should come
+    /// back while somebody is still looking.
+    pub message_lease: Duration,
+    /// Invocations at once, over all blob functions.
+    pub parallelism: usize,
+    /// Tries before a message goes to the poison queue.
+    pub poison_threshold: i64,
+}
+
+impl TriggerSettings {
+    /// What `host.json` of a staged app and the app settings say about blobs, with the host's defaults.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn from_script_root(root: &Path, app_settings: &[(String, String)]) -> Result<Self, HostError> {
+        let host = host_json::read(root, app_settings)?;
+        let blobs = &host["extensions"]["blobs"];
+        let default_parallelism = 8 * std::thread::available_parallelism().map_or(1, Into::into) as u64;
+        Ok(Self {
+            listing_interval: Duration::from_secs(2),
+            poll_max: Duration::from_secs(2),
+            message_lease: Duration::from_secs(30),
+            parallelism: blobs["maxDegreeOfParallelism"].as_u64().unwrap_or(default_parallelism).max(1) as usize,
+            poison_threshold: blobs["poisonBlobThreshold"].as_i64().unwrap_or(5),
+        })
+    }
+}
+
+/// What the trigger works with.
+#[derive(Debug)]
+pub struct TriggerParts {
+    pub functions: Vec<BlobFunction>,
+    /// Where blobs, receipts and queues are.
+    pub storage: Storage,
+    /// Who runs the functions.
+    pub host: Host,
+    pub log: HostLog,
+    /// File that remembers what was processed.
+    pub journal: PathBuf,
+}
+
+#[derive(Debug)]
+pub struct BlobTrigger {
+    shared: Arc<Shared>,
+    tasks: TaskTracker,
+}
+
+#[derive(Debug)]
+struct Shared {
+    functions: Vec<BlobFunction>,
+    storage: Storage,
+    host: Host,
+    log: HostLog,
+    journal: journal::Journal,
+    settings: TriggerSettings,
+    /// Receipts of what is being processed.
+    running: Mutex<HashSet<String>>,
+    /// Something was put into the queue.
+    queued: Notify,
+    paused: watch::Sender<bool>,
+    closing: CancellationToken,
+}
+
+impl Shared {
+    fn tell(&self, level: Level, message: String) {
+        self.log.write("Host.Triggers.Blobs", level, message);
+    }
+}
+
+impl BlobTrigger {
+    /// Starts listing and listening.
+    ///
+    /// # Errors
+    /// When the journal cannot be opened.
+    pub fn start(parts: TriggerParts, settings: TriggerSettings) -> io::Result<Self> {
+        let shared = Arc::new(Shared {
+            journal: journal::Journal::open(&parts.journal)?,
+            functions: parts.functions,
+            storage: parts.storage,
+            host: parts.host,
+            log: parts.log,
+            settings,
+            running: Mutex::default(),
+            queued: Notify::new(),
+            paused: watch::Sender::new(false),
+            closing: CancellationToken::new(),
+        });
+        let tasks = TaskTracker::new();
+        tasks.spawn(listing::run(shared.clone()));
+        tasks.spawn(listener::run(shared.clone(), tasks.clone()));
+        Ok(Self { shared, tasks })
+    }
+
+    /// Takes no more messages until [`BlobTrigger::resume`]; what is running goes on.
+    pub fn pause(&self) {
+        self.shared.paused.send_replace(true);
+    }
+
+    pub fn resume(&self) {
+        self.shared.paused.send_replace(false);
+        self.shared.queued.notify_one();
+    }
+
+    /// Takes no more work and leaves what is running up to `drain` to end. What is not done by then fails with the
+    /// handler, and its message is released at once.
+    pub async fn stop(&self, drain: Duration) -> bool {
+        self.shared.closing.cancel();
+        self.tasks.close();
+        timeout(drain, self.tasks.wait()).await.is_ok()
+    }
+}

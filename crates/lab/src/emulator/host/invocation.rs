@@ -1,0 +1,212 @@
+//! One invocation: from "Executing" to "Executed", with its request row.
+
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::{
+    Host,
+    channel::{self, Request},
+    dispatcher::HTTP_WORKER_SERVICE,
+    exception::Exception,
+    log::{self, Level, LogLine, Scope},
+    reply::{self, Reply},
+    version,
+};
+use custom_handler::{
+    clock,
+    wire::{Envelope, header, timespan},
+};
+
+const EXCEPTION_HANDLER: &str = "Microsoft.Azure.WebJobs.Script.WebHost.WebScriptHostExceptionHandler";
+
+/// What a trigger asks the host to run.
+#[derive(Clone, Debug, Default)]
+pub struct Call {
+    /// Function to run, as its folder is called.
+    pub function: String,
+    /// Why, for the log: `New blob detected(LogsAndContainerScan): input/a.bin`.
+    pub reason: String,
+    /// What the log says about the trigger's message, if anything.
+    pub trigger_details: Option<String>,
+    /// Input bindings by name, encoded as they go over the wire.
+    pub data: Map<String, Value>,
+    /// Binding data, without `sys`, which the host adds.
+    pub metadata: Map<String, Value>,
+    /// Binding data that comes after `sys`: the properties of the trigger's value.
+    pub properties: Map<String, Value>,
+    /// Whether a good answer is a success; always, if not set.
+    pub verify: Option<Verify>,
+}
+
+/// Looks into an answer; its exception fails the invocation, whose answer is taken all the same.
+pub type Verify = fn(&Reply) -> Result<(), Exception>;
+
+/// How an invocation ended.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    pub invocation_id: String,
+    /// Whether the function succeeded.
+    pub succeeded: bool,
+    /// The exception it failed with.
+    pub exception: Option<Exception>,
+    /// Whether it was the function's time-out.
+    pub timed_out: bool,
+    /// What the handler answered, if that could be understood.
+    pub reply: Option<Reply>,
+    /// From "Executing" to "Executed".
+    pub duration: Duration,
+}
+
+impl Host {
+    /// Runs one invocation, from "Executing" to "Executed". After a function time-out it returns only when the handler
+    /// has been restarted.
+    pub async fn invoke(&self, call: Call) -> Outcome {
+        let inner = &self.inner;
+        let scope = Scope::new(&call.function);
+        let category = format!("Function.{}", call.function);
+        let (began, started, verify) = (Instant::now(), clock::utc_now(), call.verify);
+        let reason = if call.reason.is_empty() { "(null)".to_owned() } else { call.reason.clone() };
+        let tell = |level, message| inner.log.record(LogLine::new(&category, level, message).within(&scope));
+
+        let name = format!("Functions.{}", call.function);
+        tell(Level::Information, format!("Executing '{name}' (Reason='{reason}', Id={})", scope.id));
+        if let Some(details) = &call.trigger_details {
+            tell(Level::Information, format!("Trigger Details: {details}"));
+        }
+        // A task of its own: the real host's goes on after a time-out too, and may then stop the host.
+        let work = inner.tasks.spawn(self.clone().carry_out(call, scope.clone()));
+        let result = tokio::select! {
+            result = work => result.unwrap_or_else(|error| Err(Exception::new("System.Exception", error.to_string()))),
+            () = tokio::time::sleep(inner.options.function_timeout) => {
+                return self.timed_out(Ended { scope: &scope, began, started, reason: &reason }).await;
+            }
+        };
+        let (reply, failure) = match result {
+            Ok(reply) => {
+                let failure = reply.as_ref().zip(verify).and_then(|(reply, verify)| verify(reply).err());
+                (reply, failure)
+            }
+            Err(cause) => (None, Some(cause)),
+        };
+        let exception = failure.map(|cause| Exception::of_invocation(&scope.function, cause));
+        Outcome { reply, ..self.executed(&Ended { scope: &scope, began, started, reason: &reason }, exception) }
+    }
+
+    /// Calls the handler and waits for its result.
+    async fn carry_out(self, call: Call, scope: Scope) -> Result<Option<Reply>, Exception> {
+        let inner = &self.inner;
+        self.await_initialized().await;
+        let of_call = format!("for function: '{}' invocationId: '{}'", call.function, scope.id);
+        let debug = |text: String| {
+            inner.log.record(LogLine::new(HTTP_WORKER_SERVICE, Level::Debug, text).within(&scope));
+        };
+        debug(format!("Sending invocation {of_call}"));
+        let response = channel::send(inner.port, self.request(call, &scope)).await?;
+        debug(format!("Received invocation response {of_call}"));
+        let Some(reply) = reply::read(&response)? else {
+            // The host forgets to finish an invocation whose result is null; only the time-out ends it.
+            inner.closing.cancelled().await;
+            return Ok(None);
+        };
+        let is_set = [(!reply.outputs.is_empty(), "Outputs"), (!reply.return_value.is_null(), "ReturnValue")];
+        for (is_set, what) in is_set {
+            if !is_set {
+                debug(format!("{what} not set on http response for invocationId:{}", scope.id));
+            }
+        }
+        let category = format!("Function.{}.User", scope.function);
+        for line in &reply.logs {
+            inner.log.record(LogLine::new(&category, Level::Information, line).within(&scope));
+        }
+        Ok(Some(reply))
+    }
+
+    fn request(&self, call: Call, scope: &Scope) -> Request {
+        let mut metadata = call.metadata;
+        let sys = json!({
+            "MethodName": call.function,
+            "UtcNow": round_trip(&clock::timestamp(clock::utc_now())),
+            "RandGuid": Uuid::new_v4().to_string(),
+        });
+        metadata.insert("sys".into(), sys);
+        metadata.extend(call.properties);
+        let envelope = Envelope { data: call.data, metadata };
+        Request {
+            method: "POST",
+            path: format!("/{}", call.function),
+            headers: vec![
+                (header::HOST_VERSION, version::HOST.to_owned()),
+                (header::INVOCATION_ID, scope.id.clone()),
+                ("User-Agent", format!("Azure-Functions-Host/{}", version::HOST)),
+            ],
+            traceparent: self.inner.options.telemetry_configured.then(|| traceparent(Some(&scope.operation_id))),
+            body: Some(serde_json::to_vec(&envelope).unwrap_or_default()),
+        }
+    }
+
+    fn executed(&self, ended: &Ended<'_>, exception: Option<Exception>) -> Outcome {
+        let log = &self.inner.log;
+        let Ended { scope, reason, started, .. } = *ended;
+        let duration = ended.began.elapsed();
+        let succeeded = exception.is_none();
+        let (level, status) = if succeeded { (Level::Information, "Succeeded") } else { (Level::Error, "Failed") };
+        let message = format!(
+            "Executed 'Functions.{}' ({status}, Id={}, Duration={}ms)",
+            scope.function,
+            scope.id,
+            duration.as_millis()
+        );
+        let mut line = LogLine::new(format!("Function.{}", scope.function), level, message).within(scope);
+        line.exception = exception.clone();
+        log.record(line);
+        if let Some(exception) = exception.clone() {
+            log.record(LogLine::new("Host.Results", Level::Error, "").within(scope).because(exception));
+        }
+        log.request(&log::Request { scope, started, duration, succeeded, reason });
+        Outcome { invocation_id: scope.id.clone(), succeeded, exception, timed_out: false, reply: None, duration }
+    }
+
+    /// Fails the invocation at once, then kills the handler with everything else in flight: no cancellation reaches it.
+    async fn timed_out(&self, ended: Ended<'_>) -> Outcome {
+        let log = &self.inner.log;
+        let Scope { id, function, .. } = ended.scope;
+        let limit = timespan::print(self.inner.options.function_timeout);
+        let message = format!(
+            "Timeout value of {limit} exceeded by function 'Functions.{function}' (Id: '{id}'). Initiating cancellation."
+        );
+        log.record(LogLine::new(format!("Function.{function}"), Level::Error, message).within(ended.scope));
+        let exception = Exception::new(
+            "Microsoft.Azure.WebJobs.Host.FunctionTimeoutException",
+            format!("Timeout value of {limit} was exceeded by function: Functions.{function}"),
+        );
+        let outcome = Outcome { timed_out: true, ..self.executed(&ended, Some(exception)) };
+        tokio::time::sleep(self.inner.options.timeout_grace).await;
+        let message =
+            format!("A function timeout has occurred. Restarting worker process executing invocationId '{id}'.");
+        log.write(EXCEPTION_HANDLER, Level::Warning, message);
+        self.restart(None).await;
+        log.write(EXCEPTION_HANDLER, Level::Warning, "Restart of language worker process(es) completed.");
+        outcome
+    }
+}
+
+struct Ended<'a> {
+    scope: &'a Scope,
+    began: Instant,
+    started: time::OffsetDateTime,
+    reason: &'a str,
+}
+
+/// A W3C trace context, not sampled, as the host starts one.
+pub(super) fn traceparent(operation_id: Option<&str>) -> String {
+    let trace_id = operation_id.map_or_else(|| Uuid::new_v4().simple().to_string(), str::to_owned);
+    format!("00-{trace_id}-{}-00", log::span_id())
+}
+
+/// Newtonsoft drops the zeros at the end of a fraction of a second.
+fn round_trip(timestamp: &str) -> String {
+    format!("{}Z", timestamp.trim_end_matches('Z').trim_end_matches('0').trim_end_matches('.'))
+}

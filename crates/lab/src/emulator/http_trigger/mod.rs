@@ -1,0 +1,185 @@
+//! The host's HTTP side: functions with an HTTP trigger under their routes, with the durable client bindings they may have.
+
+mod answer;
+mod request;
+mod route;
+
+use std::{path::Path, sync::Arc};
+
+use axum::{
+    Router,
+    body::Bytes,
+    extract::State,
+    http::{HeaderMap, Method, StatusCode, Uri},
+    response::{IntoResponse, Response},
+};
+use serde_json::{Map, Value, json};
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+
+use self::{request::Received, route::Route};
+use super::{
+    host::{Call, Host, HostError, HostLog, Level, binding_data},
+    task_hub::{Replace, StartError, TaskHub},
+};
+use crate::app::{
+    function_json::{FunctionJson, FunctionJsonError},
+    host_json,
+};
+use custom_handler::wire::WEBHOOK_PATH;
+
+const LOG_CATEGORY: &str = "Microsoft.Azure.WebJobs.Script.WebHost.Middleware.ExceptionMiddleware";
+
+/// The functions that can be called over HTTP.
+#[derive(Clone, Debug)]
+pub struct HttpFunctions {
+    functions: Arc<Vec<Arc<HttpFunction>>>,
+}
+
+#[derive(Debug)]
+struct HttpFunction {
+    name: String,
+    route: Route,
+    /// Name of the trigger's binding.
+    request: String,
+    /// Name of the HTTP output.
+    response: Option<String>,
+    client_in: Option<String>,
+    client_out: Option<String>,
+}
+
+impl HttpFunctions {
+    /// Reads a script root; routes have host.json's prefix.
+    ///
+    /// # Errors
+    /// When host.json or a function.json cannot be read.
+    pub fn staged(root: &Path, app_settings: &[(String, String)]) -> Result<Self, HttpFunctionsError> {
+        let host = host_json::read(root, app_settings)?;
+        let prefix = host["extensions"]["http"]["routePrefix"].as_str().unwrap_or("api").to_owned();
+        let functions = FunctionJson::all(root)?;
+        let functions = functions.iter().filter_map(|it| HttpFunction::declared(it, &prefix).map(Arc::new)).collect();
+        Ok(Self { functions: Arc::new(functions) })
+    }
+
+    /// Methods and paths, for people.
+    pub fn describe(&self) -> Vec<String> {
+        self.functions.iter().map(|it| format!("{} {}", it.route.methods(), it.route)).collect()
+    }
+
+    pub fn router(self, host: Host, log: HostLog, hub: Option<TaskHub>) -> Router {
+        Router::new().fallback(serve).with_state(Front {
+            functions: self,
+            host,
+            log,
+            hub,
+            invocations: TaskTracker::new(),
+        })
+    }
+}
+
+/// Why the HTTP side could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum HttpFunctionsError {
+    #[error(transparent)]
+    Host(#[from] HostError),
+    #[error(transparent)]
+    Function(#[from] FunctionJsonError),
+}
+
+impl HttpFunction {
+    fn declared(function: &FunctionJson, prefix: &str) -> Option<Self> {
+        let trigger = function.binding_of("httpTrigger")?;
+        let name = |binding: Option<&Value>| binding.and_then(|it| it["name"].as_str()).map(str::to_owned);
+        Some(Self {
+            name: function.name.clone(),
+            route: Route::declared(trigger, prefix, &function.name),
+            request: name(Some(trigger)).unwrap_or_default(),
+            response: name(function.binding_in("http", "out")),
+            client_in: name(function.binding_in("durableClient", "in")),
+            client_out: name(function.binding_in("durableClient", "out")),
+        })
+    }
+}
+
+#[derive(Clone)]
+struct Front {
+    functions: HttpFunctions,
+    host: Host,
+    log: HostLog,
+    hub: Option<TaskHub>,
+    /// They go on when their caller hangs up: what was asked for is started all the same.
+    invocations: TaskTracker,
+}
+
+async fn serve(State(front): State<Front>, method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
+    let found = front.functions.functions.iter().find_map(|it| Some((it, it.route.matches(&method, uri.path())?)));
+    let Some((function, parameters)) = found else { return StatusCode::NOT_FOUND.into_response() };
+    let received = Received { method: &method, uri: &uri, headers: &headers, body: &body, parameters };
+    let (function, call) = (Arc::clone(function), front.call(function, &received));
+    let invocation = front.invocations.clone().spawn(async move { front.invoke(&function, call).await });
+    invocation.await.unwrap_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response())
+}
+
+impl Front {
+    fn call(&self, function: &HttpFunction, received: &Received<'_>) -> Call {
+        let mut data = Map::from_iter([(function.request.clone(), received.data())]);
+        if let (Some(binding), Some(hub)) = (&function.client_in, &self.hub) {
+            data.insert(binding.clone(), client_value(hub, received.host()));
+        }
+        Call {
+            function: function.name.clone(),
+            reason: "This function was programmatically called via the host APIs.".to_owned(),
+            data,
+            metadata: received.metadata(),
+            ..Call::default()
+        }
+    }
+
+    async fn invoke(&self, function: &HttpFunction, call: Call) -> Response {
+        let outcome = self.host.invoke(call).await;
+        let Some(reply) = outcome.reply else { return StatusCode::INTERNAL_SERVER_ERROR.into_response() };
+        if let (Some(binding), Some(hub)) = (&function.client_out, &self.hub)
+            && let Err(error) = start_all(hub, reply.outputs.get(binding)).await
+        {
+            self.log.write(LOG_CATEGORY, Level::Error, format!("{}: {error}", function.name));
+            return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+        }
+        answer::to_caller(&reply, function.response.as_deref()).unwrap_or_else(|why| {
+            self.log.write(LOG_CATEGORY, Level::Error, format!("{}: {why}", function.name));
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        })
+    }
+}
+
+/// What a `durableClient` input binding hands over, keys in the extension's order. There is no gRPC listener here.
+fn client_value(hub: &TaskHub, host: &str) -> Value {
+    let value = json!({
+        "taskHubName": hub.name(),
+        "connectionName": null,
+        "creationUrls": null,
+        "managementUrls": null,
+        "baseUrl": null,
+        "requiredQueryStringParameters": "",
+        "rpcBaseUrl": null,
+        "httpBaseUrl": format!("http://{host}{WEBHOOK_PATH}"),
+    });
+    binding_data::encoded(&value.to_string())
+}
+
+/// What a `durableClient` output binding was given: an object, an array of objects, or the same as JSON texts.
+async fn start_all(hub: &TaskHub, output: Option<&Value>) -> Result<(), StartError> {
+    let Some(output) = output else { return Ok(()) };
+    let starts = match output {
+        Value::Array(starts) => starts.as_slice(),
+        one => std::slice::from_ref(one),
+    };
+    for start in starts {
+        let parsed = start.as_str().and_then(|text| serde_json::from_str(text).ok());
+        let start: &Value = parsed.as_ref().unwrap_or(start);
+        let id = start["InstanceId"].as_str().map_or_else(|| Uuid::new_v4().simple().to_string(), str::to_owned);
+        let input = Some(&start["Input"]).filter(|it| !it.is_null()).map(Value::to_string);
+        let name = start["FunctionName"].as_str().unwrap_or_default();
+        hub.start_instance(name, &id, input, Replace::Nothing).await?;
+    }
+    Ok(())
+}

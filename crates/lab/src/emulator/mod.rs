@@ -1,0 +1,8 @@
+//! A stand-in for the Functions host and its extensions, held to recordings of the real ones.
+
+pub mod blob_trigger;
+pub mod host;
+pub mod http_trigger;
+pub mod listener;
+pub mod session;
+pub mod task_hub;

@@ -1,0 +1,214 @@
+//! A lab in operation: storage, host with handler, and all that calls it, on one run folder.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::Context;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::listener::{HttpHost, HttpParts, HttpPort};
+use super::{
+    blob_trigger::{BlobTrigger, TriggerParts, TriggerSettings},
+    host::{Echo, Host, HostLog, HostOptions, Identity},
+    task_hub::TaskHub,
+};
+use crate::{
+    app::blob_trigger::BlobFunction,
+    evidence::tables::Tables,
+    machine::{
+        azurite::{Azurite, Ports},
+        storage::Storage,
+        workspace::Folder,
+    },
+};
+use incident_labs::{functions::RESULTS_CONTAINER, worker::cgroup};
+
+/// How long a worker may take to follow its front.
+const TIDY_TIME: Duration = Duration::from_secs(2);
+
+/// How to run a lab.
+pub struct SessionOptions {
+    pub folder: Folder,
+    pub script_root: PathBuf,
+    /// App settings, later ones winning.
+    pub settings: Vec<(String, String)>,
+    /// Longest time a new blob or message goes unnoticed; the host's own pace if not set.
+    pub pace: Option<Duration>,
+    /// Where its HTTP side listens.
+    pub port: HttpPort,
+    /// Called for each line of the host's log.
+    pub echo: Echo,
+}
+
+impl std::fmt::Debug for SessionOptions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SessionOptions").field("folder", &self.folder).finish_non_exhaustive()
+    }
+}
+
+/// A lab in operation.
+#[derive(Debug)]
+pub struct Session {
+    pub folder: Folder,
+    pub host: Host,
+    pub http: HttpHost,
+    /// Storage and blob trigger, if the app has a blob function.
+    pub blobs: Option<Blobs>,
+}
+
+/// Storage, and the trigger that watches it.
+#[derive(Debug)]
+pub struct Blobs {
+    pub azurite: Azurite,
+    /// Clients of that storage.
+    pub storage: Storage,
+    pub trigger: BlobTrigger,
+    /// Containers blobs are looked for in.
+    pub inputs: Vec<String>,
+}
+
+impl Session {
+    /// Starts storage, then the host, then what calls it.
+    ///
+    /// # Errors
+    /// What could not be started.
+    pub async fn start(options: SessionOptions) -> anyhow::Result<Self> {
+        let SessionOptions { folder, script_root, settings, pace, port, echo } = options;
+        let functions = BlobFunction::staged(&script_root)?;
+        let listener = port.listen().await?;
+        let azurite = if functions.is_empty() { None } else { Some(Azurite::start(&folder, Ports::Free).await?) };
+        let tables = Tables::open(&folder.tables()).context("open the tables")?;
+        let settings = app_settings(&folder, azurite.as_ref(), listener.local_addr()?.port(), settings);
+        let mut host_options = HostOptions::from_script_root(&script_root, settings.clone())?;
+        // The handler's rows and the host's are joined by the ids that the host sends only then.
+        host_options.telemetry_configured = true;
+        let log = HostLog::new(tables.clone(), Identity::new(&host_options.app_name), echo);
+        let host = Host::start(host_options, log.clone()).await?;
+        let parts = HttpParts {
+            script_root: script_root.clone(),
+            settings: settings.clone(),
+            hub_file: folder.task_hub(),
+            host: host.clone(),
+            log: log.clone(),
+            tables,
+        };
+        let http = HttpHost::start(listener, parts)?;
+        let blobs = match azurite {
+            None => None,
+            Some(azurite) => {
+                let mut trigger = TriggerSettings::from_script_root(&script_root, &settings)?;
+                if let Some(pace) = pace {
+                    (trigger.listing_interval, trigger.poll_max) = (pace, pace);
+                }
+                Some(Blobs::start(azurite, functions, trigger, (&folder, host.clone(), log)).await?)
+            }
+        };
+        Ok(Self { folder, host, http, blobs })
+    }
+
+    /// Storage and trigger.
+    ///
+    /// # Errors
+    /// When the app has no blob function.
+    pub fn blobs(&self) -> anyhow::Result<&Blobs> {
+        self.blobs.as_ref().context("the staged app has no blob function")
+    }
+
+    /// The task hub.
+    ///
+    /// # Errors
+    /// When the app has no durable function.
+    pub fn hub(&self) -> anyhow::Result<&TaskHub> {
+        self.http.hub.as_ref().context("the staged app has no durable function")
+    }
+
+    /// Why it cannot go on, once it cannot: the host gave up, or storage ended.
+    pub async fn ended(&mut self) -> String {
+        let storage = async {
+            match &mut self.blobs {
+                Some(blobs) => format!("storage ended ({:?}): see logs/azurite.log", blobs.azurite.ended().await),
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            reason = self.host.stopped() => format!("the host stopped: {reason}"),
+            reason = storage => reason,
+        }
+    }
+
+    /// Stops what calls the host, gives running invocations `drain` to end, then stops the handler and storage.
+    pub async fn stop(self, drain: Duration) {
+        let drained = async {
+            let trigger = async {
+                match &self.blobs {
+                    Some(blobs) => blobs.trigger.stop(drain).await,
+                    None => true,
+                }
+            };
+            let (trigger, http) = tokio::join!(trigger, timeout(drain, self.http.stop()));
+            trigger && http.is_ok()
+        };
+        if !drained.await {
+            self.host.shutdown().await;
+            // Invocations fail with their handler; this lets them give their messages back.
+            if let Some(blobs) = &self.blobs {
+                blobs.trigger.stop(Duration::from_secs(2)).await;
+            }
+            let _ = timeout(Duration::from_secs(2), self.http.stop()).await;
+        }
+        self.host.shutdown().await;
+        if let Some(blobs) = self.blobs {
+            blobs.azurite.stop().await;
+        }
+        // The host kills its handler, which then cannot tidy up; its worker ends a moment later.
+        let stopped = Instant::now();
+        while cgroup::remove_leftovers() > 0 && stopped.elapsed() < TIDY_TIME {
+            sleep(TIDY_TIME / 20).await;
+        }
+    }
+}
+
+impl Blobs {
+    async fn start(
+        azurite: Azurite,
+        functions: Vec<BlobFunction>,
+        settings: TriggerSettings,
+        (folder, host, log): (&Folder, Host, HostLog),
+    ) -> anyhow::Result<Self> {
+        let storage = Storage::open(azurite.account())?;
+        let inputs: Vec<String> = functions.iter().map(|it| it.path.container.clone()).collect();
+        for container in inputs.iter().map(String::as_str).chain([RESULTS_CONTAINER]) {
+            storage.ensure_container(container).await?;
+        }
+        let parts = TriggerParts { functions, storage: storage.clone(), host, log, journal: folder.journal() };
+        let trigger = BlobTrigger::start(parts, settings).context("open the journal of processed blobs")?;
+        Ok(Self { azurite, storage, trigger, inputs })
+    }
+}
+
+fn app_settings(
+    folder: &Folder,
+    azurite: Option<&Azurite>,
+    port: u16,
+    settings: Vec<(String, String)>,
+) -> Vec<(String, String)> {
+    let mut own = vec![
+        ("FUNCTIONS_WORKER_RUNTIME".to_owned(), "custom".to_owned()),
+        ("WEBSITE_HOSTNAME".to_owned(), format!("localhost:{port}")),
+        ("TELEMETRY_FOLDER".to_owned(), folder.tables().display().to_string()),
+    ];
+    let connection = azurite.and_then(|it| it.account().connection_string());
+    own.extend(connection.map(|it| ("AzureWebJobsStorage".to_owned(), it)));
+    own.into_iter().chain(settings).chain([folder.mark()]).collect()
+}
+
+/// The last lines of a table's column, to show what went wrong.
+pub fn last_lines(file: &Path, column: &str, count: usize) -> io::Result<Vec<String>> {
+    let text = std::fs::read_to_string(file)?;
+    let rows = text.lines().filter_map(|it| serde_json::from_str::<serde_json::Value>(it).ok());
+    let lines: Vec<String> = rows.filter_map(|row| Some(row[column].as_str()?.to_owned())).collect();
+    Ok(lines[lines.len().saturating_sub(count)..].to_vec())
+}

@@ -1,0 +1,125 @@
+//! The dispatcher of activities.
+
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+use tokio::time::sleep;
+
+use super::{
+    TaskHub,
+    rows::{self, Activity, event},
+    store::StoreError,
+};
+use crate::emulator::host::{Call, Exception, binding_data, texts};
+use durable::protocol::{EventType, FailureDetails, TaskCompleted, TaskFailed};
+
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+impl TaskHub {
+    pub(super) async fn dispatch_activities(self) {
+        let inner = &self.inner;
+        while !inner.stopping.is_cancelled() {
+            match self.waiting_activities().await {
+                Ok(waiting) => waiting.into_iter().for_each(|it| self.start_activity(it)),
+                Err(error) => tracing::error!("cannot look for activities: {error}"),
+            }
+            tokio::select! {
+                () = inner.stopping.cancelled() => {}
+                () = inner.activities_arrived.notified() => {}
+                () = sleep(LOOK_EVERY) => {}
+            }
+        }
+    }
+
+    fn start_activity(&self, activity: Activity) {
+        self.running().insert(activity.id);
+        let hub = self.clone();
+        self.inner.tasks.spawn(async move {
+            let id = activity.id;
+            hub.run_activity(activity).await;
+            // Only now is it gone from the file.
+            hub.running().remove(&id);
+            hub.inner.activities_arrived.notify_one();
+        });
+    }
+
+    /// The oldest that are not under way, as many as the limit allows.
+    async fn waiting_activities(&self) -> Result<Vec<Activity>, StoreError> {
+        let limit = self.inner.options.max_activities;
+        // Taken before the file is read: of one that ended in between the row read would still be there, and it would be run again.
+        let running = self.running().clone();
+        let free = limit.saturating_sub(running.len());
+        if free == 0 {
+            return Ok(Vec::new());
+        }
+        let oldest = self.inner.store.read(move |connection| rows::activities(connection, limit)).await?;
+        Ok(oldest.into_iter().filter(|it| !running.contains(&it.id)).take(free).collect())
+    }
+
+    async fn run_activity(&self, activity: Activity) {
+        let inner = &self.inner;
+        let Some(outcome) = self.outcome_of(&activity).await else { return };
+        let recorded = inner
+            .store
+            .write(move |connection| rows::complete_activity(connection, &activity, &event(-1, outcome)))
+            .await;
+        match recorded {
+            Ok(_) => inner.messages_arrived.notify_one(),
+            Err(error) => tracing::error!("an activity's outcome could not be recorded: {error}"),
+        }
+    }
+
+    /// Runs it. `None` when the lab is stopping: it will be run again.
+    async fn outcome_of(&self, activity: &Activity) -> Option<EventType> {
+        let inner = &self.inner;
+        let task_scheduled_id = activity.task_id;
+        let Some((name, binding)) = inner.functions.activity(&activity.name) else {
+            // The extension leaves the details out [recorded].
+            tracing::warn!(
+                "there is no activity {:?}. Additional info: {}",
+                activity.name,
+                inner.functions.known_activities()
+            );
+            return Some(EventType::TaskFailed(TaskFailed { task_scheduled_id, failure_details: None }));
+        };
+        let outcome = inner.host.invoke(call(name, binding, activity)).await;
+        match (outcome.reply, outcome.exception) {
+            (Some(reply), _) => {
+                let result = texts::result(&reply.return_value);
+                Some(EventType::TaskCompleted(TaskCompleted { task_scheduled_id, result }))
+            }
+            _ if inner.stopping.is_cancelled() => None,
+            (None, exception) => {
+                let failure_details = exception.as_ref().map(|it| Box::new(details(it)));
+                Some(EventType::TaskFailed(TaskFailed { task_scheduled_id, failure_details }))
+            }
+        }
+    }
+}
+
+/// What the extension puts into the envelope: the input's text as a .NET string, in three places.
+fn call(name: &str, binding: &str, activity: &Activity) -> Call {
+    let text = activity.input.as_deref().unwrap_or("null");
+    let input: Value = serde_json::from_str(text).unwrap_or_default();
+    let encoded = binding_data::encoded(text);
+    let mut metadata = Map::new();
+    metadata.insert("instanceId".to_owned(), binding_data::encoded(&activity.instance_id));
+    metadata.insert(binding.to_owned(), encoded.clone());
+    metadata.insert("data".to_owned(), if input.is_object() { input.clone() } else { Value::from(text) });
+    Call {
+        function: name.to_owned(),
+        data: Map::from_iter([(binding.to_owned(), encoded)]),
+        metadata,
+        properties: texts::properties(&input),
+        ..Call::default()
+    }
+}
+
+fn details(exception: &Exception) -> FailureDetails {
+    FailureDetails {
+        error_type: exception.kind.clone(),
+        error_message: exception.message.clone(),
+        inner_failure: exception.inner.as_deref().map(|it| Box::new(details(it))),
+        ..FailureDetails::default()
+    }
+}

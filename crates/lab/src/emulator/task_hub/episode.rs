@@ -1,0 +1,149 @@
+//! One call of an orchestrator: from its history to its actions, as the extension's middleware does it.
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use prost::Message;
+use serde_json::{Map, Value};
+
+use super::{Instance, TaskHub};
+use crate::emulator::host::{Call, Exception, Reply};
+use durable::protocol::{
+    ActionType, CompleteOrchestration, EntityParameters, FailureDetails, HistoryEvent, OrchestrationStatus,
+    OrchestratorAction, OrchestratorRequest, OrchestratorResponse, Timestamp,
+};
+
+/// `entityMessageReorderWindow`: always sent.
+const REORDER_WINDOW: Timestamp = Timestamp { seconds: 1800, nanos: 0 };
+/// A failure whose cause is of this type is taken back and tried again (extension: `RemoteOrchestratorContext.cs`).
+const OUT_OF_MEMORY: &str = "System.OutOfMemoryException";
+
+/// What an episode is shown.
+#[derive(Clone, Debug)]
+pub(super) struct Given {
+    pub past: Vec<HistoryEvent>,
+    pub new: Vec<HistoryEvent>,
+}
+
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub actions: Vec<OrchestratorAction>,
+    pub custom_status: Option<String>,
+}
+
+impl TaskHub {
+    /// Calls the orchestrator. `None`: nothing of this may be recorded, and it is to be tried again.
+    ///
+    /// Whatever else goes wrong ends the instance, as with the real extension.
+    pub(super) async fn call_orchestrator(&self, instance: &Instance, given: &mut Given) -> Option<Answer> {
+        let inner = &self.inner;
+        let Some(binding) = inner.functions.orchestrator_binding(&instance.name) else {
+            let known = inner.functions.known();
+            return Some(failed(&format!(
+                "The function '{}' doesn't exist, is disabled, or is not an orchestrator function. Additional info: {known}",
+                instance.name
+            )));
+        };
+        let mut call = Call { function: instance.name.clone(), verify: Some(verify), ..Call::default() };
+        call.data = Map::from_iter([(binding.to_owned(), Value::String(trigger_value(&instance.instance_id, given)))]);
+        let outcome = inner.host.invoke(call).await;
+        let reply = match (outcome.reply, outcome.exception) {
+            (Some(reply), _) => reply,
+            _ if outcome.timed_out || inner.stopping.is_cancelled() => return None,
+            (None, exception) => {
+                let details = exception.map(|it| it.to_string()).unwrap_or_default();
+                return Some(unhandled(&instance.name, &details));
+            }
+        };
+        match response(&reply) {
+            Ok(response) if is_out_of_memory(&response) => None,
+            Ok(response) => Some(Answer { actions: response.actions, custom_status: response.custom_status }),
+            Err(exception) => {
+                let whole = Exception::of_invocation(&instance.name, exception);
+                Some(unhandled(&instance.name, &whole.to_string()))
+            }
+        }
+    }
+}
+
+/// The trigger's value: a .NET string, hence in quotes of its own.
+fn trigger_value(instance_id: &str, given: &mut Given) -> String {
+    // Lent to the message and taken back: histories are long.
+    let request = OrchestratorRequest {
+        instance_id: instance_id.to_owned(),
+        execution_id: None,
+        past_events: std::mem::take(&mut given.past),
+        new_events: std::mem::take(&mut given.new),
+        entity_parameters: Some(EntityParameters { reorder_window: Some(REORDER_WINDOW) }),
+    };
+    let text = format!("\"{}\"", STANDARD.encode(request.encode_to_vec()));
+    (given.past, given.new) = (request.past_events, request.new_events);
+    text
+}
+
+/// The message in an answer.
+fn response(reply: &Reply) -> Result<OrchestratorResponse, Exception> {
+    let Some(text) = reply.return_value.as_str().filter(|it| !it.is_empty()) else {
+        return Err(Exception::new(
+            "System.InvalidOperationException",
+            "The function invocation resulted in a null response. This means that either the orchestrator function was implemented \
+             incorrectly, the Durable Task language SDK was implemented incorrectly, or that the destination language worker is \
+             not sending the function result back to the host.",
+        ));
+    };
+    let bytes = STANDARD.decode(text).map_err(|_| {
+        Exception::new(
+            "System.FormatException",
+            "The input is not a valid Base-64 string as it contains a non-base 64 character, more than two padding characters, or \
+             an illegal character among the padding characters.",
+        )
+    })?;
+    let response = OrchestratorResponse::decode(bytes.as_slice()).map_err(|error| {
+        Exception::new(
+            "Google.Protobuf.InvalidProtocolBufferException",
+            format!("While parsing a protocol message: {error}"),
+        )
+    })?;
+    if response.actions.iter().any(|it| it.action_type.is_none()) {
+        return Err(Exception::new("System.NotSupportedException", "Received unsupported action type."));
+    }
+    Ok(response)
+}
+
+/// An invocation whose orchestrator failed is a failed invocation, even though it was answered well.
+fn verify(reply: &Reply) -> Result<(), Exception> {
+    let response = response(reply)?;
+    match failure(&response) {
+        None => Ok(()),
+        Some(details) => Err(Exception::new(
+            "DurableTask.Core.Exceptions.OrchestrationFailureException",
+            details.error_message.clone(),
+        )),
+    }
+}
+
+fn failure(response: &OrchestratorResponse) -> Option<&FailureDetails> {
+    response.actions.iter().find_map(|it| match &it.action_type {
+        Some(ActionType::CompleteOrchestration(it)) => it.failure_details.as_deref(),
+        _ => None,
+    })
+}
+
+fn is_out_of_memory(response: &OrchestratorResponse) -> bool {
+    failure(response).and_then(|it| it.inner_failure.as_ref()).is_some_and(|it| it.error_type == OUT_OF_MEMORY)
+}
+
+/// An answer that ends the instance without details: the extension keeps them in the output alone.
+fn unhandled(function: &str, details: &str) -> Answer {
+    let message = format!("Function '{function}' failed with an unhandled exception.");
+    let output = serde_json::json!({ "message": message, "details": details });
+    end(CompleteOrchestration { result: Some(output.to_string()), ..CompleteOrchestration::default() })
+}
+
+fn failed(message: &str) -> Answer {
+    end(CompleteOrchestration { result: Some(Value::from(message).to_string()), ..CompleteOrchestration::default() })
+}
+
+fn end(complete: CompleteOrchestration) -> Answer {
+    let complete = CompleteOrchestration { orchestration_status: OrchestrationStatus::Failed as i32, ..complete };
+    let action = OrchestratorAction { id: -1, action_type: Some(ActionType::CompleteOrchestration(complete)) };
+    Answer { actions: vec![action], custom_status: None }
+}

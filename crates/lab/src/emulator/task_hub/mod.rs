@@ -1,0 +1,288 @@
+//! The durable extension's part of the host: instances, histories, queues and timers on one SQLite file, and the dispatchers that
+//! turn them into invocations.
+//!
+//! Invariants:
+//! - The file is the truth. Whatever is in memory can be read from it again, so a lab that was killed goes on where it was.
+//! - An episode's history, messages and state are one transaction, and so are an activity's outcome and its removal: activities
+//!   run at least once, their outcomes are recorded exactly once.
+//! - The whole history is read and encoded anew for every episode, as the Azure Storage provider does. That is the storm.
+
+mod activities;
+mod declared;
+mod episode;
+mod orchestrations;
+mod rows;
+mod store;
+pub mod webhook;
+
+use std::{
+    collections::{HashMap, HashSet},
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use tokio::{sync::Notify, time::Instant};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+pub use declared::{DurableFunctions, HubOptions};
+pub use rows::{Instance, Replace};
+pub use store::{Durability, StoreError};
+
+use self::{
+    rows::{NewInstance, event},
+    store::Store,
+};
+use super::host::Host;
+use crate::evidence::tables::Tables;
+use durable::protocol::{EventRaised, EventType, HistoryEvent, OrchestrationStatus, Reason};
+
+/// A running task hub.
+#[derive(Clone)]
+pub struct TaskHub {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    options: HubOptions,
+    functions: DurableFunctions,
+    host: Host,
+    store: Store,
+    /// Where each episode's cost is told.
+    tables: Tables,
+    /// Instances with an episode under way.
+    busy: Mutex<HashSet<String>>,
+    running: Mutex<HashSet<i64>>,
+    /// Instances whose last episode was given up, and until when they rest.
+    resting: Mutex<HashMap<String, Rest>>,
+    messages_arrived: Notify,
+    activities_arrived: Notify,
+    stopping: CancellationToken,
+    tasks: TaskTracker,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Rest {
+    until: Instant,
+    times: u32,
+}
+
+impl std::fmt::Debug for TaskHub {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TaskHub").field("options", &self.inner.options).finish_non_exhaustive()
+    }
+}
+
+/// Why an instance was not started.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum StartError {
+    /// There is no such function (extension: `DurableClient.cs`).
+    #[error(
+        "The function '{name}' doesn't exist, is disabled, or is not an orchestrator function. Additional info: {known}"
+    )]
+    UnknownFunction {
+        /// What was asked for.
+        name: String,
+        known: String,
+    },
+    /// An id no instance can have.
+    #[error("The instance id {problem}.")]
+    InstanceId { problem: &'static str },
+    /// An instance of this id stands in the way.
+    #[error("An Orchestration instance with the status {status:?} already exists.")]
+    Exists { status: OrchestrationStatus },
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// What may be told to an instance.
+#[derive(Clone, Debug)]
+pub enum Signal {
+    /// An event, with its JSON text.
+    Raise {
+        /// Compared without regard to case.
+        name: String,
+        input: Option<String>,
+    },
+    Terminate(Option<String>),
+    Suspend(Option<String>),
+    Resume(Option<String>),
+}
+
+/// What became of a signal.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Sent {
+    /// It is in the instance's queue.
+    Accepted,
+    /// There is no such instance.
+    Unknown,
+    /// The instance has ended.
+    Ended,
+}
+
+impl TaskHub {
+    /// Opens the file and goes on with what is in it.
+    ///
+    /// # Errors
+    /// When the file cannot be opened.
+    pub fn start(
+        file: &Path,
+        functions: DurableFunctions,
+        options: HubOptions,
+        host: Host,
+        tables: Tables,
+    ) -> Result<Self, StoreError> {
+        let inner = Inner {
+            store: Store::open(file, options.durability)?,
+            options,
+            functions,
+            host,
+            tables,
+            busy: Mutex::default(),
+            running: Mutex::default(),
+            resting: Mutex::default(),
+            messages_arrived: Notify::new(),
+            activities_arrived: Notify::new(),
+            stopping: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+        };
+        let hub = Self { inner: Arc::new(inner) };
+        hub.inner.tasks.spawn(hub.clone().dispatch_orchestrations());
+        hub.inner.tasks.spawn(hub.clone().dispatch_activities());
+        Ok(hub)
+    }
+
+    /// Stops dispatching and waits for episodes and activities under way. What they come to after this is not recorded.
+    pub async fn stop(&self) {
+        self.inner.stopping.cancel();
+        self.inner.tasks.close();
+        self.inner.tasks.wait().await;
+    }
+
+    /// The hub's name, from host.json.
+    pub fn name(&self) -> &str {
+        &self.inner.options.name
+    }
+
+    /// Starts an instance. `input` is JSON text.
+    ///
+    /// # Errors
+    /// When there is no such orchestrator, the id is none, or an instance of that id stands in the way.
+    pub async fn start_instance(
+        &self,
+        name: &str,
+        instance_id: &str,
+        input: Option<String>,
+        replace: Replace,
+    ) -> Result<(), StartError> {
+        let inner = &self.inner;
+        if let Some(problem) = custom_handler::wire::instance_id_problem(instance_id) {
+            return Err(StartError::InstanceId { problem });
+        }
+        let Some(name) = inner.functions.orchestrator(name) else {
+            return Err(StartError::UnknownFunction { name: name.to_owned(), known: inner.functions.known() });
+        };
+        let new = NewInstance {
+            instance_id: instance_id.to_owned(),
+            name: name.to_owned(),
+            input,
+            version: Some(String::new()),
+            parent: None,
+        };
+        let created = inner.store.write(move |connection| rows::create(connection, new, replace)).await?;
+        created.map_err(|status| StartError::Exists { status })?;
+        inner.messages_arrived.notify_one();
+        Ok(())
+    }
+
+    /// Tells an instance something.
+    ///
+    /// # Errors
+    /// What the file refused.
+    pub async fn signal(&self, instance_id: &str, signal: Signal) -> Result<Sent, StoreError> {
+        let id = instance_id.to_owned();
+        let event = event(-1, signal.into());
+        let sent = self.inner.store.write(move |connection| {
+            Ok(match rows::find(connection, &id)? {
+                None => Sent::Unknown,
+                Some(instance) if instance.has_ended() => Sent::Ended,
+                Some(_) => {
+                    rows::post(connection, &id, None, None, &event)?;
+                    Sent::Accepted
+                }
+            })
+        });
+        let sent = sent.await?;
+        self.inner.messages_arrived.notify_one();
+        Ok(sent)
+    }
+
+    /// An instance's state.
+    ///
+    /// # Errors
+    /// What the file refused.
+    pub async fn instance(&self, instance_id: &str) -> Result<Option<Instance>, StoreError> {
+        let id = instance_id.to_owned();
+        self.inner.store.read(move |connection| rows::find(connection, &id)).await
+    }
+
+    /// The state of all instances, by id.
+    ///
+    /// # Errors
+    /// What the file refused.
+    pub async fn instances(&self) -> Result<Vec<Instance>, StoreError> {
+        self.inner.store.read(rows::all).await
+    }
+
+    /// The history of an instance's present execution.
+    ///
+    /// # Errors
+    /// What the file refused.
+    pub async fn history(&self, instance_id: &str) -> Result<Vec<HistoryEvent>, StoreError> {
+        let id = instance_id.to_owned();
+        self.inner.store.read(move |connection| rows::history(connection, &id)).await
+    }
+
+    /// Removes those of the instances that have ended; gives their number.
+    ///
+    /// # Errors
+    /// What the file refused.
+    pub async fn purge(&self, instance_ids: Vec<String>) -> Result<usize, StoreError> {
+        let purged = self.inner.store.write(move |connection| {
+            let mut purged = 0;
+            for id in &instance_ids {
+                if rows::find(connection, id)?.is_some_and(|it| it.has_ended()) {
+                    purged += usize::from(rows::purge(connection, id)?);
+                }
+            }
+            Ok(purged)
+        });
+        purged.await
+    }
+
+    fn busy(&self) -> std::sync::MutexGuard<'_, HashSet<String>> {
+        self.inner.busy.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn running(&self) -> std::sync::MutexGuard<'_, HashSet<i64>> {
+        self.inner.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Instance {
+    /// Whether it is shown as ended.
+    pub fn has_ended(&self) -> bool {
+        use OrchestrationStatus::{Canceled, Completed, Failed, Terminated};
+        self.finished || matches!(self.status, Completed | Failed | Canceled | Terminated)
+    }
+}
+
+impl From<Signal> for EventType {
+    fn from(signal: Signal) -> Self {
+        match signal {
+            Signal::Raise { name, input } => Self::EventRaised(EventRaised { name, input }),
+            Signal::Terminate(reason) => Self::ExecutionTerminated(Reason { input: reason }),
+            Signal::Suspend(reason) => Self::ExecutionSuspended(Reason { input: reason }),
+            Signal::Resume(reason) => Self::ExecutionResumed(Reason { input: reason }),
+        }
+    }
+}

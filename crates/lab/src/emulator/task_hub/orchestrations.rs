@@ -1,0 +1,409 @@
+//! The dispatcher of episodes, and what an episode's actions become.
+
+use std::{sync::PoisonError, time::Duration};
+
+use rusqlite::Connection;
+use serde_json::json;
+use time::OffsetDateTime;
+use tokio::time::{Instant, sleep, timeout};
+use uuid::Uuid;
+
+use super::{
+    Instance, Replace, Rest, StartError, TaskHub,
+    episode::{Answer, Given},
+    rows::{self, Activity, Message, NewInstance, event},
+    store::StoreError,
+};
+use crate::evidence::tables::Table;
+use custom_handler::clock;
+use durable::protocol::{
+    ActionType, CompleteOrchestration, EventRaised, EventSent, EventType, ExecutionCompleted, ExecutionStarted,
+    FailureDetails, HistoryEvent, Nothing, OrchestrationInstance, OrchestrationStatus, OrchestratorAction,
+    ParentInstance, SubOrchestration, TaskCompleted, TaskFailed, TaskScheduled, TimerCreated, TimerFired,
+};
+
+/// A look at the queue, even if nobody said that there is something in it.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// Rest of an instance after its first episode that was given up; it doubles each time.
+const FIRST_REST: Duration = Duration::from_secs(2);
+const LONGEST_REST: Duration = Duration::from_secs(30);
+
+/// Everything an episode begins with.
+struct Loaded {
+    instance: Instance,
+    messages: Vec<Message>,
+    past: Vec<HistoryEvent>,
+}
+
+/// Everything an episode changes.
+struct Outcome {
+    instance: Instance,
+    /// Events in history before those below; 0 begins a new history.
+    from: usize,
+    events: Vec<HistoryEvent>,
+    activities: Vec<Activity>,
+    /// For whom, for which execution, when.
+    messages: Vec<(String, Option<String>, Option<OffsetDateTime>, HistoryEvent)>,
+    children: Vec<NewInstance>,
+    consumed: Vec<i64>,
+}
+
+impl TaskHub {
+    pub(super) async fn dispatch_orchestrations(self) {
+        let inner = &self.inner;
+        while !inner.stopping.is_cancelled() {
+            let wait = match self.start_episodes().await {
+                Ok(next) => next.unwrap_or(LOOK_EVERY).min(LOOK_EVERY),
+                Err(error) => {
+                    tracing::error!("cannot look for messages: {error}");
+                    LOOK_EVERY
+                }
+            };
+            tokio::select! {
+                () = inner.stopping.cancelled() => {}
+                () = inner.messages_arrived.notified() => {}
+                () = sleep(wait) => {}
+            }
+        }
+    }
+
+    /// Starts an episode of each instance that has messages, as far as the limit allows; gives the time until the next timer.
+    async fn start_episodes(&self) -> Result<Option<Duration>, StoreError> {
+        // Only here are there more of them. Whichever ends first asks again.
+        let free = self.inner.options.max_orchestrations.saturating_sub(self.busy().len());
+        if free == 0 {
+            return Ok(None);
+        }
+        let now = rows::nanos(rows::now());
+        let (due, next) = self.inner.store.read(move |connection| rows::due(connection, now)).await?;
+        let idle = due.into_iter().filter(|it| !self.busy().contains(it) && !self.is_resting(it));
+        for instance_id in idle.take(free) {
+            self.busy().insert(instance_id.clone());
+            let hub = self.clone();
+            self.inner.tasks.spawn(async move {
+                hub.work(&instance_id).await;
+                hub.busy().remove(&instance_id);
+                hub.inner.messages_arrived.notify_one();
+            });
+        }
+        Ok(next.map(|next| Duration::from_nanos(u64::try_from(next - now).unwrap_or_default())))
+    }
+
+    fn is_resting(&self, instance_id: &str) -> bool {
+        let mut resting = self.inner.resting.lock().unwrap_or_else(PoisonError::into_inner);
+        resting.get_mut(instance_id).is_some_and(|it| it.until > Instant::now())
+    }
+
+    /// Gives an episode up: nothing of it is recorded, and it is tried again after a rest.
+    fn rest(&self, instance_id: &str) {
+        let mut resting = self.inner.resting.lock().unwrap_or_else(PoisonError::into_inner);
+        let times = resting.get(instance_id).map_or(0, |it| it.times);
+        let pause = (FIRST_REST * 2_u32.saturating_pow(times)).min(LONGEST_REST);
+        resting.insert(instance_id.to_owned(), Rest { until: Instant::now() + pause, times: times + 1 });
+        let hub = self.clone();
+        self.inner.tasks.spawn(async move {
+            let _ = timeout(pause, hub.inner.stopping.cancelled()).await;
+            hub.inner.messages_arrived.notify_one();
+        });
+    }
+
+    /// One work item: an episode, and those that follow from it at once by continuing as new.
+    async fn work(&self, instance_id: &str) {
+        if let Err(error) = self.try_work(instance_id).await {
+            tracing::error!("an episode of {instance_id} could not be recorded: {error}");
+            self.rest(instance_id);
+        }
+    }
+
+    async fn try_work(&self, instance_id: &str) -> Result<(), StoreError> {
+        let began = Instant::now();
+        let Some(loaded) = self.load(instance_id).await? else { return Ok(()) };
+        let read = began.elapsed();
+        let Loaded { instance, messages, past } = loaded;
+        let consumed = messages.iter().map(|it| it.id).collect();
+        let mut new = vec![event(-1, EventType::OrchestratorStarted(Nothing {}))];
+        new.extend(messages.into_iter().map(|it| it.event));
+        let mut outcome = Outcome::new(instance, past.len(), consumed);
+        let mut given = Given { past, new };
+        let mut spent = Duration::ZERO;
+        let mut cost = (given.past.len(), given.new.len());
+        loop {
+            let called = Instant::now();
+            let answer = self.call_orchestrator(&outcome.instance, &mut given).await;
+            spent += called.elapsed();
+            cost.1 = given.new.len();
+            let Some(answer) = answer else {
+                self.rest(instance_id);
+                return Ok(());
+            };
+            match outcome.apply(given, answer) {
+                Some(next) => given = next,
+                None => break,
+            }
+            cost.0 = 0;
+        }
+        self.inner.resting.lock().unwrap_or_else(PoisonError::into_inner).remove(instance_id);
+        let began = Instant::now();
+        self.record(outcome).await?;
+        self.tell(instance_id, cost, [read, spent, began.elapsed()]);
+        Ok(())
+    }
+
+    /// Reads what an episode begins with; `None` where there is nothing to do.
+    async fn load(&self, instance_id: &str) -> Result<Option<Loaded>, StoreError> {
+        let (id, now) = (instance_id.to_owned(), rows::nanos(rows::now()));
+        let read = self.inner.store.read(move |connection| {
+            let messages = rows::messages(connection, &id, now)?;
+            let instance = rows::find(connection, &id)?.filter(|it| !it.finished);
+            let past = if instance.is_some() { rows::history(connection, &id)? } else { Vec::new() };
+            Ok((instance, messages, past))
+        });
+        let (instance, messages, past) = read.await?;
+        let execution = instance.as_ref().map(|it| it.execution_id.clone());
+        // Messages for nobody: the instance has ended, was purged, or has continued as new since.
+        let is_wanted =
+            |it: &Message| execution.is_some() && (it.execution_id.is_none() || it.execution_id == execution);
+        let (mut messages, unwanted): (Vec<Message>, Vec<Message>) = messages.into_iter().partition(is_wanted);
+        if !unwanted.is_empty() {
+            let ids: Vec<i64> = unwanted.iter().map(|it| it.id).collect();
+            self.inner.store.write(move |connection| rows::remove_messages(connection, &ids)).await?;
+        }
+        messages.sort_by_key(|it| !matches!(it.event.event_type, Some(EventType::ExecutionStarted(_))));
+        Ok(instance.filter(|_| !messages.is_empty()).map(|instance| Loaded { instance, messages, past }))
+    }
+
+    /// One transaction: the messages are gone exactly when what they led to is there.
+    async fn record(&self, outcome: Outcome) -> Result<(), StoreError> {
+        let has_activities = !outcome.activities.is_empty();
+        self.inner.store.write(move |connection| outcome.write(connection)).await?;
+        if has_activities {
+            self.inner.activities_arrived.notify_one();
+        }
+        Ok(())
+    }
+
+    fn tell(&self, instance_id: &str, (past, new): (usize, usize), [read, call, write]: [Duration; 3]) {
+        let ms = |it: Duration| it.as_secs_f64() * 1000.0;
+        let row = json!({
+            "timestamp": clock::timestamp(clock::utc_now()),
+            "instanceId": instance_id,
+            "pastEvents": past,
+            "newEvents": new,
+            "readMs": ms(read),
+            "callMs": ms(call),
+            "writeMs": ms(write),
+        });
+        self.inner.tables.append(Table::Episodes, &row);
+    }
+}
+
+impl Outcome {
+    fn new(instance: Instance, from: usize, consumed: Vec<i64>) -> Self {
+        let (events, activities, messages, children) = Default::default();
+        Self { instance, from, events, activities, messages, children, consumed }
+    }
+
+    /// Takes an answer; gives what the next call begins with where the execution continues as new.
+    fn apply(&mut self, given: Given, answer: Answer) -> Option<Given> {
+        let Given { past, new } = given;
+        self.note(&new);
+        let started = past.iter().chain(&new).find_map(started).cloned().unwrap_or_default();
+        self.events.extend(new);
+        self.instance.custom_status = answer.custom_status;
+        let mut next = None;
+        for OrchestratorAction { id, action_type } in answer.actions {
+            match action_type {
+                Some(ActionType::CompleteOrchestration(complete))
+                    if complete.orchestration_status == OrchestrationStatus::ContinuedAsNew as i32 =>
+                {
+                    next = Some(self.continue_as_new(&started, complete));
+                }
+                Some(ActionType::CompleteOrchestration(complete)) => self.complete(id, &started, complete),
+                Some(action) => self.act(id, action, &started),
+                None => {}
+            }
+        }
+        // One is enough (engine: `TaskOrchestrationDispatcher.cs`): the first episode after a continue-as-new has one already.
+        let is_closed = matches!(
+            self.events.last(),
+            Some(HistoryEvent { event_type: Some(EventType::OrchestratorCompleted(_)), .. })
+        );
+        if next.is_none() && !is_closed {
+            self.events.push(event(-1, EventType::OrchestratorCompleted(Nothing {})));
+        }
+        next
+    }
+
+    /// What the new events say about the state that is shown.
+    fn note(&mut self, new: &[HistoryEvent]) {
+        use OrchestrationStatus::{Pending, Running, Suspended, Terminated};
+        let text = |it: &Option<String>| it.as_ref().map(|it| json!(it).to_string());
+        if self.instance.status == Pending {
+            self.instance.status = Running;
+        }
+        for event in new {
+            let (status, output) = match &event.event_type {
+                Some(EventType::ExecutionSuspended(it)) => (Suspended, text(&it.input)),
+                Some(EventType::ExecutionResumed(_)) => (Running, None),
+                Some(EventType::ExecutionTerminated(it)) => (Terminated, text(&it.input)),
+                _ => continue,
+            };
+            (self.instance.status, self.instance.output) = (status, output);
+        }
+    }
+
+    fn act(&mut self, id: i32, action: ActionType, started: &ExecutionStarted) {
+        let Instance { instance_id, execution_id, .. } = self.instance.clone();
+        let event_type = match action {
+            ActionType::ScheduleTask(TaskScheduled { name, version, input }) => {
+                let scheduled = TaskScheduled { name: name.clone(), version, input: None };
+                self.activities.push(Activity { id: 0, instance_id, execution_id, task_id: id, name, input });
+                EventType::TaskScheduled(scheduled)
+            }
+            ActionType::CreateTimer(TimerCreated { fire_at }) => {
+                let due = fire_at.map(OffsetDateTime::from);
+                let fired = event(-1, EventType::TimerFired(TimerFired { fire_at, timer_id: id }));
+                self.messages.push((instance_id, Some(execution_id), due, fired));
+                EventType::TimerCreated(TimerCreated { fire_at })
+            }
+            ActionType::CreateSubOrchestration(SubOrchestration { instance_id: child, name, version, input }) => {
+                let parent = ParentInstance {
+                    task_scheduled_id: id,
+                    name: Some(started.name.clone()),
+                    version: started.version.clone(),
+                    orchestration_instance: Some(OrchestrationInstance {
+                        instance_id,
+                        execution_id: Some(execution_id),
+                    }),
+                };
+                let new = NewInstance {
+                    instance_id: child.clone(),
+                    name: name.clone(),
+                    input,
+                    version: version.clone(),
+                    parent: Some(parent),
+                };
+                self.children.push(new);
+                EventType::SubOrchestrationInstanceCreated(Box::new(SubOrchestration {
+                    instance_id: child,
+                    name,
+                    version,
+                    input: None,
+                }))
+            }
+            ActionType::SendEvent(it) => {
+                let to = it.instance.map(|it| it.instance_id).unwrap_or_default();
+                let raised = EventRaised { name: it.name.clone(), input: it.data.clone() };
+                self.messages.push((to.clone(), None, None, event(-1, EventType::EventRaised(raised))));
+                EventType::EventSent(EventSent { instance_id: to, name: it.name, input: it.data })
+            }
+            ActionType::CompleteOrchestration(_) => return,
+        };
+        self.events.push(event(id, event_type));
+    }
+
+    fn continue_as_new(&mut self, started: &ExecutionStarted, complete: CompleteOrchestration) -> Given {
+        let execution_id = Uuid::new_v4().simple().to_string();
+        let input = complete.result;
+        let next = ExecutionStarted {
+            input: input.clone(),
+            orchestration_instance: Some(OrchestrationInstance {
+                instance_id: self.instance.instance_id.clone(),
+                execution_id: Some(execution_id.clone()),
+            }),
+            ..started.clone()
+        };
+        (self.instance.execution_id, self.instance.input) = (execution_id, input);
+        (self.from, self.events) = (0, Vec::new());
+        let carried = complete.carryover_events.into_iter().filter_map(|it| it.event_type);
+        let mut new = vec![
+            event(-1, EventType::OrchestratorStarted(Nothing {})),
+            event(-1, EventType::ExecutionStarted(Box::new(next))),
+        ];
+        new.extend(carried.map(|it| event(-1, it)));
+        new.push(event(-1, EventType::OrchestratorCompleted(Nothing {})));
+        Given { past: Vec::new(), new }
+    }
+
+    fn complete(&mut self, id: i32, started: &ExecutionStarted, complete: CompleteOrchestration) {
+        let CompleteOrchestration { orchestration_status, result, failure_details, .. } = complete;
+        let status = OrchestrationStatus::try_from(orchestration_status).unwrap_or(OrchestrationStatus::Failed);
+        self.instance.status = status;
+        self.instance.finished = true;
+        self.instance.output = match &failure_details {
+            Some(details) => Some(json!(format!("{}: {}", details.error_type, details.error_message)).to_string()),
+            None => result.clone(),
+        };
+        if let Some(parent) = &started.parent_instance {
+            self.answer_parent(parent, status, result.clone(), failure_details.clone());
+        }
+        let completed = ExecutionCompleted { orchestration_status, result, failure_details };
+        self.events.push(event(id, EventType::ExecutionCompleted(completed)));
+    }
+
+    fn answer_parent(
+        &mut self,
+        parent: &ParentInstance,
+        status: OrchestrationStatus,
+        result: Option<String>,
+        failure_details: Option<Box<FailureDetails>>,
+    ) {
+        let Some(OrchestrationInstance { instance_id, execution_id }) = parent.orchestration_instance.clone() else {
+            return;
+        };
+        let task_scheduled_id = parent.task_scheduled_id;
+        let event_type = if status == OrchestrationStatus::Completed {
+            EventType::SubOrchestrationInstanceCompleted(TaskCompleted { task_scheduled_id, result })
+        } else {
+            // A handler that answered with an error leaves no details [recorded].
+            let failure_details = failure_details.filter(|it| !it.error_type.is_empty());
+            EventType::SubOrchestrationInstanceFailed(TaskFailed { task_scheduled_id, failure_details })
+        };
+        self.messages.push((instance_id, execution_id, None, event(-1, event_type)));
+    }
+
+    fn write(self, connection: &Connection) -> rusqlite::Result<()> {
+        let Self { instance, from, events, activities, messages, children, consumed } = self;
+        rows::append_history(connection, &instance.instance_id, from, &events)?;
+        rows::update(connection, &instance)?;
+        activities.iter().try_for_each(|it| rows::schedule(connection, it))?;
+        for (instance_id, execution_id, due, event) in &messages {
+            rows::post(connection, instance_id, execution_id.as_deref(), *due, event)?;
+        }
+        for child in children {
+            let parent = child.parent.clone();
+            if let Err(status) = rows::create(connection, child, Replace::Ended)? {
+                refuse_child(connection, parent, status)?;
+            }
+        }
+        rows::remove_messages(connection, &consumed)
+    }
+}
+
+/// A child whose id is taken by one that runs never starts. Its parent is told, or it would wait for ever.
+fn refuse_child(
+    connection: &Connection,
+    parent: Option<ParentInstance>,
+    status: OrchestrationStatus,
+) -> rusqlite::Result<()> {
+    let Some((task_scheduled_id, parent)) =
+        parent.and_then(|it| Some((it.task_scheduled_id, it.orchestration_instance?)))
+    else {
+        return Ok(());
+    };
+    let details = FailureDetails {
+        error_type: "DurableTask.Core.Exceptions.OrchestrationAlreadyExistsException".to_owned(),
+        error_message: StartError::Exists { status }.to_string(),
+        ..FailureDetails::default()
+    };
+    let failed = TaskFailed { task_scheduled_id, failure_details: Some(Box::new(details)) };
+    let failed = event(-1, EventType::SubOrchestrationInstanceFailed(failed));
+    rows::post(connection, &parent.instance_id, parent.execution_id.as_deref(), None, &failed)
+}
+
+fn started(event: &HistoryEvent) -> Option<&ExecutionStarted> {
+    match &event.event_type {
+        Some(EventType::ExecutionStarted(it)) => Some(it),
+        _ => None,
+    }
+}

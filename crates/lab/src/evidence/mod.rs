@@ -1,0 +1,105 @@
+//! What a run leaves behind to be judged by: its folder, its rows read back, criteria, verdict, and the machine it ran on.
+
+mod criteria;
+mod environment;
+pub mod render;
+mod rows;
+pub mod tables;
+mod tail;
+
+use std::{
+    fs, io,
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+};
+
+use serde::Serialize;
+use time::{OffsetDateTime, macros::format_description};
+
+pub use criteria::{Criterion, Kind, Measured, Outcome, Rule, Rules, RulesError, Verdict, VerdictFile, judge};
+pub use environment::Environment;
+pub use rows::{Row, Rows, Window, percentile};
+pub use tail::Tail;
+
+/// Folder of one run's evidence: `evidence/<lab>/<UTC time>`.
+#[derive(Clone, Debug)]
+pub struct RunFolder {
+    path: PathBuf,
+}
+
+impl RunFolder {
+    /// Creates the folder of a run that starts at `now`, and points `latest` beside it to it.
+    ///
+    /// # Errors
+    /// When the file system refuses.
+    pub fn create(base: &Path, lab: &str, now: OffsetDateTime) -> io::Result<Self> {
+        let format = format_description!("[year]-[month]-[day]T[hour]-[minute]-[second]Z");
+        let name = now.format(&format).map_err(io::Error::other)?;
+        let runs = base.join(lab);
+        fs::create_dir_all(&runs)?;
+        let path = unused(&runs, &name);
+        fs::create_dir_all(&path)?;
+        point_latest(&runs, &path)?;
+        Ok(Self { path: path.canonicalize()? })
+    }
+
+    /// The folder itself, absolute.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub fn tables(&self) -> PathBuf {
+        self.path.join("tables")
+    }
+
+    /// The folder of a part of the run.
+    ///
+    /// # Errors
+    /// When the file system refuses.
+    pub fn part(&self, name: &str) -> io::Result<Self> {
+        let path = self.path.join(name);
+        fs::create_dir_all(path.join("tables"))?;
+        Ok(Self { path })
+    }
+
+    /// Writes a value as indented JSON.
+    ///
+    /// # Errors
+    /// When the file system refuses.
+    pub fn write_json(&self, name: &str, value: &impl Serialize) -> io::Result<()> {
+        fs::write(self.path.join(name), serde_json::to_vec_pretty(value)?)
+    }
+}
+
+/// Two runs may start within one second.
+fn unused(runs: &Path, name: &str) -> PathBuf {
+    let numbered = (2..).map(|n| runs.join(format!("{name}-{n}")));
+    std::iter::once(runs.join(name)).chain(numbered).find(|it| !it.exists()).unwrap_or_else(|| runs.join(name))
+}
+
+fn point_latest(runs: &Path, path: &Path) -> io::Result<()> {
+    let latest = runs.join("latest");
+    match fs::remove_file(&latest) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    symlink(path.file_name().unwrap_or(path.as_os_str()), latest)
+}
+
+#[cfg(test)]
+mod tests {
+    use time::macros::datetime;
+
+    use super::*;
+
+    #[test]
+    fn runs_of_one_second_have_folders_of_their_own_and_latest_is_the_last() {
+        let base = tempfile::tempdir().unwrap();
+        let now = datetime!(2026-04-05 01:30:00 UTC);
+        let first = RunFolder::create(base.path(), "oom", now).unwrap();
+        let second = RunFolder::create(base.path(), "oom", now).unwrap();
+        assert!(first.path().ends_with("oom/2026-04-05T01-30-00Z"), "{first:?}");
+        assert!(second.path().ends_with("oom/2026-04-05T01-30-00Z-2"), "{second:?}");
+        assert_eq!(base.path().join("oom/latest").canonicalize().unwrap(), second.path());
+    }
+}

@@ -1,0 +1,117 @@
+//! The 2×2 table: which of the remedy's two changes does the work?
+
+use serde::Serialize;
+
+use super::Scale;
+use super::{Remedy, RunTables};
+use incident_labs::settings::MIB;
+
+/// One combination of variant and concurrency, measured under the incident's load.
+#[derive(Clone, Debug, Serialize)]
+pub struct Cell {
+    /// The remedy this combination amounts to.
+    pub remedy: &'static str,
+    /// Worker exits with 137.
+    pub exits: usize,
+    pub memory_errors: usize,
+    /// Largest Private Bytes, in MiB.
+    pub peak_mib: f64,
+    /// Failed requests in percent.
+    pub failed_percent: f64,
+    /// p95 of all requests in milliseconds.
+    pub p95_ms: f64,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct Ablation {
+    /// Always `oom`.
+    pub lab: &'static str,
+    /// Share of an EP1.
+    pub scale: String,
+    /// In the order none, concurrency, streaming, both.
+    pub cells: Vec<Cell>,
+    /// What follows from them.
+    pub conclusion: String,
+}
+
+impl Cell {
+    /// Reads a cell's figures from its run.
+    pub fn of(run: &RunTables, remedy: Remedy) -> Self {
+        let requests = run.requests_in("").unwrap_or_default();
+        let failed = requests.iter().filter(|row| !row.succeeded()).count();
+        Self {
+            remedy: remedy.name(),
+            exits: run.lines("", "Worker process exited with code 137").map_or(0, |it| it.len()),
+            memory_errors: run.memory_errors("").map_or(0, |it| it.len()),
+            peak_mib: run.peak("").map_or(0.0, |row| row.number("value") / MIB as f64).round(),
+            failed_percent: (1000.0 * failed as f64 / requests.len().max(1) as f64).round() / 10.0,
+            p95_ms: run.p95("").unwrap_or_default().round(),
+        }
+    }
+
+    fn is_cured(&self) -> bool {
+        self.exits == 0 && self.memory_errors == 0
+    }
+}
+
+impl Ablation {
+    /// The combinations, in order.
+    pub const REMEDIES: [Remedy; 4] = [Remedy::None, Remedy::Concurrency, Remedy::Streaming, Remedy::Both];
+
+    pub fn new(scale: Scale, cells: Vec<Cell>) -> Self {
+        let conclusion = conclude(&cells);
+        Self { lab: "oom", scale: scale.to_string(), cells, conclusion }
+    }
+
+    /// Whether there was an incident to remedy.
+    pub fn had_incident(&self) -> bool {
+        self.cells.first().is_some_and(|it| !it.is_cured())
+    }
+}
+
+fn conclude(cells: &[Cell]) -> String {
+    let [none, concurrency, streaming, both] = cells else {
+        return "not all four combinations were measured".to_owned();
+    };
+    let seen = |cell: &Cell| {
+        format!("{} exits, {} MemoryErrors, peak {:.0} MiB", cell.exits, cell.memory_errors, cell.peak_mib)
+    };
+    let verdict = match (none.is_cured(), concurrency.is_cured(), streaming.is_cured(), both.is_cured()) {
+        (true, ..) => "There was no incident without a remedy, so nothing can be said of remedies",
+        (_, _, _, false) => "Both changes together do not remove the incident",
+        (_, false, true, _) => {
+            "Streaming does the work: alone it removes the incident, lower concurrency alone does not"
+        }
+        (_, true, false, _) => {
+            "Lower concurrency does the work: alone it removes the incident, streaming alone does not"
+        }
+        (_, true, true, _) => "Either change alone removes the incident",
+        (_, false, false, true) => "Only both changes together remove the incident",
+    };
+    format!("{verdict} (concurrency alone: {}; streaming alone: {}).", seen(concurrency), seen(streaming))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cell(exits: usize) -> Cell {
+        Cell { remedy: "none", exits, memory_errors: 0, peak_mib: 1.0, failed_percent: 0.0, p95_ms: 1.0 }
+    }
+
+    #[test]
+    fn the_sentence_follows_from_the_cells() {
+        let cases = [
+            ([0, 0, 0, 0], "There was no incident"),
+            ([2, 2, 0, 0], "Streaming does the work"),
+            ([2, 0, 2, 0], "Lower concurrency does the work"),
+            ([2, 0, 0, 0], "Either change alone"),
+            ([2, 1, 1, 0], "Only both changes together"),
+            ([2, 0, 0, 1], "Both changes together do not"),
+        ];
+        for (exits, want) in cases {
+            let text = conclude(&exits.map(cell));
+            assert!(text.starts_with(want), "{exits:?}: {text}");
+        }
+    }
+}

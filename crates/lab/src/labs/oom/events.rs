@@ -1,0 +1,108 @@
+//! What the generator tells, and how whoever started it can hold it back: one JSON object per line out, one line in.
+
+use std::{
+    collections::VecDeque,
+    io::{self, Write},
+};
+
+use serde::{Deserialize, Serialize};
+use tokio::task::spawn_blocking;
+
+/// What the generator is doing.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// A source of later copies is in the account.
+    Staged {
+        done: usize,
+        total: usize,
+    },
+    Phase {
+        phase: String,
+    },
+    /// A burst is about to be copied.
+    Burst {
+        phase: String,
+        /// What the names of its blobs begin with.
+        prefix: String,
+        blobs: usize,
+    },
+    /// All blobs of that burst are there.
+    Copied {
+        /// What the names of its blobs begin with.
+        prefix: String,
+        blobs: usize,
+    },
+    /// A phase is over.
+    PhaseEnd {
+        phase: String,
+        /// Blobs that neither succeeded nor failed for good in time.
+        unsettled: Vec<String>,
+    },
+}
+
+/// Where events go, and whether each burst waits for permission.
+#[derive(Debug)]
+pub enum Gate {
+    /// Lines for people, on stderr.
+    People,
+    /// JSON lines on stdout.
+    Json,
+    /// JSON lines on stdout; before and after each burst is copied, a line on stdin is waited for.
+    Step,
+    Kept(VecDeque<Event>),
+}
+
+impl Gate {
+    /// Tells an event, and waits where it says so.
+    ///
+    /// # Errors
+    /// When stdout or stdin is closed: whoever started the generator is gone.
+    pub async fn tell(&mut self, event: Event) -> io::Result<()> {
+        match self {
+            Self::People => {
+                if let Some(line) = for_people(&event) {
+                    eprintln!("{line}");
+                }
+            }
+            Self::Json => write_line(&event)?,
+            Self::Step => {
+                write_line(&event)?;
+                if matches!(event, Event::Burst { .. } | Event::Copied { .. }) {
+                    spawn_blocking(permission).await.map_err(io::Error::other)??;
+                }
+            }
+            Self::Kept(events) => events.push_back(event),
+        }
+        Ok(())
+    }
+}
+
+/// Waits for a line; the end of stdin is a refusal.
+fn permission() -> io::Result<()> {
+    let mut line = String::new();
+    match io::stdin().read_line(&mut line)? {
+        0 => Err(io::ErrorKind::UnexpectedEof.into()),
+        _ => Ok(()),
+    }
+}
+
+fn write_line(event: &Event) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    writeln!(stdout, "{}", serde_json::to_string(event)?)?;
+    stdout.flush()
+}
+
+fn for_people(event: &Event) -> Option<String> {
+    match event {
+        Event::Staged { done, total } => Some(format!("staged {done} of {total}")),
+        Event::Phase { phase } => Some(format!("phase {phase}")),
+        Event::Burst { prefix, blobs, .. } => Some(format!("  {blobs} blobs at once: {prefix}")),
+        Event::Copied { .. } => None,
+        Event::PhaseEnd { unsettled, .. } if unsettled.is_empty() => None,
+        Event::PhaseEnd { phase, unsettled } => {
+            let count = unsettled.len();
+            Some(format!("  {phase}: {count} blobs have neither a result nor failed for good, {} first", unsettled[0]))
+        }
+    }
+}

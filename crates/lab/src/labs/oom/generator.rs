@@ -1,0 +1,350 @@
+//! Stages the sources, then releases them phase by phase beside a steady stream of small blobs, and writes down what it did.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs::{self, File},
+    io::{self, Write},
+    path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use futures::{StreamExt, TryStreamExt, future::try_join_all, stream};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use tokio::{
+    io::AsyncReadExt,
+    time::{Instant, sleep, sleep_until},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    events::{Event, Gate},
+    random::RandomBytes,
+    scenario::{Burst, Phase, Plan, Source},
+};
+use crate::{
+    app::blob_message::{BlobMessage, POISON_QUEUE},
+    machine::storage::{Storage, StorageError, Uploaded},
+};
+use custom_handler::clock;
+use incident_labs::functions::{INPUT_CONTAINER, RESULTS_CONTAINER};
+
+/// Where sources wait for being copied.
+pub const STAGING_CONTAINER: &str = "staging";
+const PARALLEL_UPLOADS: usize = 4;
+const SETTLE_POLL: Duration = Duration::from_millis(300);
+/// Control blobs have streams of their own, far from those of the sources.
+const CONTROL_STREAM: u64 = 1 << 32;
+
+/// What to send where.
+#[derive(Debug)]
+pub struct GeneratorOptions {
+    pub storage: Storage,
+    pub plan: Plan,
+    /// First part of all names, so that runs on one account do not meet.
+    pub run: String,
+    /// Folder of `manifest.jsonl` and `phases.jsonl`, which are added to.
+    pub out: PathBuf,
+    /// Longest wait for blobs to be dealt with.
+    pub settle: Duration,
+}
+
+/// A blob that was sent.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct ManifestRow {
+    /// When it was there.
+    pub timestamp: String,
+    /// Its name in the input container.
+    pub name: String,
+    pub phase: String,
+    /// What it is part of: a burst, or `control`.
+    pub group: String,
+    /// Bytes.
+    pub size_bytes: u64,
+    /// Lower-case hex.
+    pub sha256: String,
+}
+
+/// A phase that took place.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct PhaseRow {
+    /// When it began; `start` and `timestamp` are the same.
+    pub timestamp: String,
+    pub phase: String,
+    /// First part of all names.
+    pub run: String,
+    pub start: String,
+    pub end: String,
+    /// Blobs that were not dealt with in time.
+    pub unsettled: Vec<String>,
+}
+
+/// Why load could not be generated.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The account refuses or is away.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// A file of the run cannot be written.
+    #[error("write {}", path.display())]
+    File {
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// Whoever steps the generator is gone.
+    #[error("tell what is being done: the other end is closed")]
+    Told(#[from] io::Error),
+}
+
+/// A load generator on one account.
+#[derive(Debug)]
+pub struct Generator {
+    options: GeneratorOptions,
+    /// What each source is.
+    sources: BTreeMap<String, Uploaded>,
+    manifest: Mutex<File>,
+}
+
+impl Generator {
+    /// Creates the containers and uploads what is not staged yet: sources of the same seed and scale are used again.
+    ///
+    /// # Errors
+    /// When the account refuses, or the output folder cannot be written.
+    pub async fn stage(options: GeneratorOptions, gate: &mut Gate) -> Result<Self, LoadError> {
+        for container in [INPUT_CONTAINER, RESULTS_CONTAINER, STAGING_CONTAINER] {
+            options.storage.ensure_container(container).await?;
+        }
+        fs::create_dir_all(&options.out).map_err(|source| LoadError::File { path: options.out.clone(), source })?;
+        let manifest = open(&options.out.join("manifest.jsonl"))?;
+        let sources = stage(&options, gate).await?;
+        Ok(Self { options, sources, manifest: Mutex::new(manifest) })
+    }
+
+    /// Runs all phases, and says how many blobs were not dealt with in time.
+    ///
+    /// # Errors
+    /// When the account refuses or is away, or whoever steps the generator is gone.
+    pub async fn run(&self, gate: &mut Gate) -> Result<usize, LoadError> {
+        let mut unsettled = 0;
+        for phase in &self.options.plan.phases {
+            unsettled += self.phase(phase, gate).await?;
+        }
+        Ok(unsettled)
+    }
+
+    async fn phase(&self, phase: &Phase, gate: &mut Gate) -> Result<usize, LoadError> {
+        gate.tell(Event::Phase { phase: phase.name.clone() }).await?;
+        let start = clock::timestamp(clock::utc_now());
+        let enough = CancellationToken::new();
+        let bursts = async {
+            let result = self.bursts(phase, gate).await;
+            enough.cancel();
+            result
+        };
+        tokio::try_join!(self.control(&phase.name, &enough), bursts)?;
+        let unsettled = self.settle(&format!("{}/{}/", self.options.run, phase.name)).await?;
+        let end = clock::timestamp(clock::utc_now());
+        let row = PhaseRow {
+            timestamp: start.clone(),
+            phase: phase.name.clone(),
+            run: self.options.run.clone(),
+            start,
+            end,
+            unsettled: unsettled.clone(),
+        };
+        self.append_phase(&row)?;
+        let count = unsettled.len();
+        gate.tell(Event::PhaseEnd { phase: phase.name.clone(), unsettled }).await?;
+        Ok(count)
+    }
+
+    fn append_phase(&self, row: &PhaseRow) -> Result<(), LoadError> {
+        let path = self.options.out.join("phases.jsonl");
+        let mut file = open(&path)?;
+        write_row(&mut file, row).map_err(|source| LoadError::File { path, source })
+    }
+
+    /// Small blobs at a steady rate. Open loop: a slow answer does not delay the next blob's time.
+    async fn control(&self, phase: &str, enough: &CancellationToken) -> Result<(), LoadError> {
+        let plan = &self.options.plan;
+        let (began, mut due) = (Instant::now(), Instant::now());
+        for n in 0_u64.. {
+            if enough.run_until_cancelled(sleep_until(due)).await.is_none() {
+                break;
+            }
+            let name = format!("{}/{phase}/control/{n:05}.bin", self.options.run);
+            let stream = CONTROL_STREAM + stream_of(&name);
+            let bytes = RandomBytes::new(plan.seed, stream, plan.control_bytes);
+            let uploaded = self.options.storage.upload_from(INPUT_CONTAINER, &name, bytes).await?;
+            self.sent(phase, "control", &name, &uploaded)?;
+            due = began + plan.control_every.mul_f64((n + 1) as f64);
+        }
+        Ok(())
+    }
+
+    async fn bursts(&self, phase: &Phase, gate: &mut Gate) -> Result<(), LoadError> {
+        for burst in &phase.bursts {
+            let began = Instant::now();
+            for time in 0..burst.times {
+                sleep_until(began + burst.every * time as u32).await;
+                let prefix = format!("{}/{}/{}-{time:02}/", self.options.run, phase.name, burst.class);
+                let blobs = burst.sources.len();
+                gate.tell(Event::Burst { phase: phase.name.clone(), prefix: prefix.clone(), blobs }).await?;
+                self.release(&phase.name, burst, &prefix).await?;
+                gate.tell(Event::Copied { prefix: prefix.clone(), blobs }).await?;
+                self.settle(&prefix).await?;
+            }
+            sleep_until(began + burst.length).await;
+        }
+        Ok(())
+    }
+
+    /// Copies a burst's sources inside the account, all at once.
+    async fn release(&self, phase: &str, burst: &Burst, prefix: &str) -> Result<(), LoadError> {
+        let storage = &self.options.storage;
+        let copies = burst.sources.iter().enumerate().map(|(n, source)| async move {
+            let (from, name) = (staged_name(&self.options.plan, source), format!("{prefix}{n:02}.bin"));
+            storage.copy((STAGING_CONTAINER, &from), (INPUT_CONTAINER, &name)).await?;
+            self.sent(phase, &burst.class, &name, &self.sources[&source.name])
+        });
+        try_join_all(copies).await.map(drop)
+    }
+
+    fn sent(&self, phase: &str, group: &str, name: &str, uploaded: &Uploaded) -> Result<(), LoadError> {
+        let row = ManifestRow {
+            timestamp: clock::timestamp(clock::utc_now()),
+            name: name.to_owned(),
+            phase: phase.to_owned(),
+            group: group.to_owned(),
+            size_bytes: uploaded.size_bytes,
+            sha256: uploaded.sha256.clone(),
+        };
+        let mut manifest = self.manifest.lock().unwrap_or_else(PoisonError::into_inner);
+        let path = || self.options.out.join("manifest.jsonl");
+        write_row(&mut manifest, &row).map_err(|source| LoadError::File { path: path(), source })
+    }
+
+    /// Waits until each blob under a prefix has a result or stands in the poison queue; names those that do not in time.
+    async fn settle(&self, prefix: &str) -> Result<Vec<String>, LoadError> {
+        let storage = &self.options.storage;
+        let poison = storage.queue(POISON_QUEUE).await?;
+        let asked = Instant::now();
+        loop {
+            let sent = storage.list(INPUT_CONTAINER, prefix, false).await?;
+            let results = storage.list(RESULTS_CONTAINER, prefix, false).await?;
+            let mut settled: BTreeSet<String> =
+                results.into_iter().filter_map(|it| it.name.strip_suffix(".json").map(str::to_owned)).collect();
+            settled.extend(poison.peek().await?.iter().filter_map(|it| Some(BlobMessage::decode(it)?.blob_name)));
+            let open: Vec<String> = sent.into_iter().map(|it| it.name).filter(|it| !settled.contains(it)).collect();
+            if open.is_empty() || asked.elapsed() > self.options.settle {
+                return Ok(open);
+            }
+            sleep(SETTLE_POLL).await;
+        }
+    }
+}
+
+/// Uploads the sources, unless an earlier start has left the same ones; then its list is taken over.
+async fn stage(options: &GeneratorOptions, gate: &mut Gate) -> Result<BTreeMap<String, Uploaded>, LoadError> {
+    let (storage, plan) = (&options.storage, &options.plan);
+    let list = format!("{}sources.json", staged_prefix(plan));
+    let known: BTreeMap<String, Uploaded> = match storage.read(STAGING_CONTAINER, &list).await? {
+        Some(text) => serde_json::from_slice(&text).unwrap_or_default(),
+        None => BTreeMap::new(),
+    };
+    let missing: Vec<Source> = plan.sources().into_iter().filter(|it| !known.contains_key(&it.name)).collect();
+    let total = missing.len();
+    let mut uploads = stream::iter(missing)
+        .map(|source| async move {
+            let bytes = RandomBytes::new(plan.seed, source.stream, source.bytes);
+            let uploaded = storage.upload_from(STAGING_CONTAINER, &staged_name(plan, &source), bytes).await?;
+            Ok::<_, LoadError>((source.name, uploaded))
+        })
+        .buffer_unordered(PARALLEL_UPLOADS);
+    let mut sources = known;
+    let mut done = 0;
+    while let Some((name, uploaded)) = uploads.try_next().await? {
+        sources.insert(name, uploaded);
+        done += 1;
+        gate.tell(Event::Staged { done, total }).await?;
+    }
+    if done > 0 {
+        let text = serde_json::to_vec(&sources).unwrap_or_default();
+        storage.put(STAGING_CONTAINER, &list, text, None).await?;
+    }
+    Ok(sources)
+}
+
+fn staged_prefix(plan: &Plan) -> String {
+    format!("seed-{}/limit-{}/", plan.seed, plan.scale.limit_bytes())
+}
+
+fn staged_name(plan: &Plan, source: &Source) -> String {
+    staged_prefix(plan) + &source.name
+}
+
+/// A stream for a name: the same name, the same bytes.
+fn stream_of(name: &str) -> u64 {
+    let digest = Sha256::digest(name.as_bytes());
+    digest.iter().take(4).fold(0, |sum, byte| sum << 8 | u64::from(*byte))
+}
+
+fn open(path: &Path) -> Result<File, LoadError> {
+    let opened = File::options().create(true).append(true).open(path);
+    opened.map_err(|source| LoadError::File { path: path.to_owned(), source })
+}
+
+fn write_row(file: &mut File, row: &impl Serialize) -> io::Result<()> {
+    let mut line = serde_json::to_vec(row)?;
+    line.push(b'\n');
+    file.write_all(&line)
+}
+
+/// Writes the sources of the three load phases as files, in folders as the guide names them, with a manifest.
+///
+/// # Errors
+/// When a file cannot be written.
+pub async fn write_files(plan: &Plan, folder: &Path, told: impl Fn(&Path)) -> Result<(), LoadError> {
+    let file_error = |path: &Path| {
+        let path = path.to_owned();
+        move |source| LoadError::File { path, source }
+    };
+    fs::create_dir_all(folder).map_err(file_error(folder))?;
+    let list = folder.join("manifest.jsonl");
+    let mut manifest = File::create(&list).map_err(file_error(&list))?;
+    for (number, class) in [(1, "load-1"), (2, "load-2"), (3, "incident")] {
+        let bursts = plan.phases.iter().flat_map(|it| &it.bursts).find(|it| it.class == class);
+        let phase = folder.join(format!("phase{number}"));
+        fs::create_dir_all(&phase).map_err(file_error(&phase))?;
+        for (n, source) in bursts.map(|it| it.sources.as_slice()).unwrap_or_default().iter().enumerate() {
+            let path = phase.join(format!("{n:02}.bin"));
+            let uploaded = write_file(&path, RandomBytes::new(plan.seed, source.stream, source.bytes)).await;
+            let uploaded = uploaded.map_err(file_error(&path))?;
+            let row = serde_json::json!({
+                "name": format!("phase{number}/{n:02}.bin"),
+                "size_bytes": uploaded.size_bytes,
+                "sha256": uploaded.sha256,
+            });
+            write_row(&mut manifest, &row).map_err(file_error(&list))?;
+            told(&path);
+        }
+    }
+    Ok(())
+}
+
+async fn write_file(path: &Path, mut bytes: RandomBytes) -> io::Result<Uploaded> {
+    let mut file = File::create(path)?;
+    let (mut hash, mut size_bytes, mut chunk) = (Sha256::new(), 0, vec![0; 1 << 20]);
+    loop {
+        match bytes.read(&mut chunk).await? {
+            0 => return Ok(Uploaded { size_bytes, sha256: format!("{:x}", hash.finalize()) }),
+            length => {
+                hash.update(&chunk[..length]);
+                file.write_all(&chunk[..length])?;
+                size_bytes += length as u64;
+            }
+        }
+    }
+}

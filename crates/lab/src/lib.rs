@@ -1,0 +1,9 @@
+//! The bench around the handler: what runs without Azure.
+
+pub mod app;
+pub mod bench;
+pub mod commands;
+pub mod emulator;
+pub mod evidence;
+pub mod labs;
+pub mod machine;

@@ -1,0 +1,82 @@
+//! Whether a run fits on this machine, asked before anything is written.
+
+use std::{fs, io, path::Path};
+
+use incident_labs::settings::MIB;
+
+#[derive(Debug, thiserror::Error)]
+pub enum RoomError {
+    #[error("{what} needs {needed_mib} MiB of memory and {available_mib} MiB are available: take a smaller --scale")]
+    Memory {
+        what: &'static str,
+        needed_mib: u64,
+        /// How much there is.
+        available_mib: u64,
+    },
+    #[error(
+        "{what} needs {needed_mib} MiB of disk and {available_mib} MiB are free under {path}: \
+         take a smaller --scale, or make room"
+    )]
+    Disk {
+        what: &'static str,
+        needed_mib: u64,
+        /// How much there is.
+        available_mib: u64,
+        path: String,
+    },
+    /// The system does not tell.
+    #[error("find out how much room there is under {path}")]
+    Unknown {
+        path: String,
+        /// What the system says.
+        source: io::Error,
+    },
+}
+
+/// Refuses what would not fit into available memory.
+///
+/// # Errors
+/// [`RoomError::Memory`], with the numbers.
+pub fn ensure_memory(what: &'static str, needed_bytes: u64) -> Result<(), RoomError> {
+    let path = "/proc/meminfo";
+    let text = fs::read_to_string(path).map_err(|source| RoomError::Unknown { path: path.to_owned(), source })?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
+    let kib: Option<u64> = line.and_then(|it| it.trim().strip_suffix("kB")?.trim().parse().ok());
+    match kib {
+        Some(kib) if kib * 1024 < needed_bytes => {
+            Err(RoomError::Memory { what, needed_mib: needed_bytes / MIB, available_mib: kib / 1024 })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Refuses what would not fit on the disk of a folder, which need not exist yet.
+///
+/// # Errors
+/// [`RoomError::Disk`], with the numbers.
+pub fn ensure_disk(what: &'static str, path: &Path, needed_bytes: u64) -> Result<(), RoomError> {
+    let there = path.ancestors().find(|it| it.is_dir()).unwrap_or(Path::new("."));
+    let shown = || there.display().to_string();
+    let facts =
+        rustix::fs::statvfs(there).map_err(|error| RoomError::Unknown { path: shown(), source: error.into() })?;
+    let free = facts.f_bavail * facts.f_frsize;
+    if free >= needed_bytes {
+        return Ok(());
+    }
+    Err(RoomError::Disk { what, needed_mib: needed_bytes / MIB, available_mib: free / MIB, path: shown() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_does_not_fit_is_refused_with_the_numbers() {
+        ensure_memory("a test", MIB).unwrap();
+        ensure_disk("a test", Path::new("/tmp/not/there/yet"), 1).unwrap();
+        let memory = ensure_memory("a test", 1 << 50).unwrap_err().to_string();
+        assert!(memory.contains("a test needs 1073741824 MiB of memory and "), "{memory}");
+        let disk = ensure_disk("a test", Path::new("/"), 1 << 60).unwrap_err().to_string();
+        assert!(disk.contains("MiB are free under /: take a smaller --scale"), "{disk}");
+    }
+}

@@ -1,0 +1,8 @@
+//! What the lab needs of the machine it runs on.
+
+pub mod azurite;
+pub mod capacity;
+pub mod elf;
+pub mod storage;
+pub mod terminal;
+pub mod workspace;

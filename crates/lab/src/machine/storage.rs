@@ -1,0 +1,427 @@
+//! The lab's own view of the storage account: blobs and queues, by name.
+
+use std::{collections::HashMap, fmt, path::Path, time::Duration};
+
+use azure_core::{
+    http::{ClientOptions, ExponentialRetryOptions, RequestContent, RetryOptions, StatusCode},
+    time::Duration as CoreDuration,
+};
+use azure_storage_blob::{
+    BlobClient, BlobContainerClient, BlobServiceClient, BlobServiceClientOptions,
+    models::{
+        BlobClientUploadOptions, BlobContainerClientListBlobsOptions, BlobItem, BlockLookupList, ListBlobsIncludeItem,
+    },
+};
+use azure_storage_queue::{
+    QueueClient, QueueServiceClient, QueueServiceClientOptions,
+    models::{
+        QueueClientGetPropertiesResultHeaders, QueueClientReceiveMessagesOptions, QueueMessage,
+        QueueServiceClientListQueuesOptions, ReceivedMessage,
+    },
+};
+use bytes::{Bytes, BytesMut};
+use futures::TryStreamExt;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use tokio::{
+    fs::File,
+    io::{AsyncRead, AsyncReadExt},
+};
+
+use incident_labs::blob::{StorageAccount, tls};
+
+/// Size of the blocks an upload is cut into. Above 4 MiB, where Azurite reads what it sends twice.
+const BLOCK_BYTES: usize = 8 << 20;
+
+/// A failed storage operation.
+#[derive(Debug, thiserror::Error)]
+#[error("{doing}")]
+pub struct StorageError {
+    doing: String,
+    source: Cause,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Cause {
+    #[error(transparent)]
+    Storage(#[from] azure_core::Error),
+    #[error(transparent)]
+    File(#[from] std::io::Error),
+}
+
+impl StorageError {
+    pub(crate) fn new(doing: impl Into<String>, source: impl Into<Cause>) -> Self {
+        Self { doing: doing.into(), source: source.into() }
+    }
+
+    /// Whether what was asked for does not exist.
+    pub fn is_not_found(&self) -> bool {
+        matches!(&self.source, Cause::Storage(error) if error.http_status() == Some(StatusCode::NotFound))
+    }
+}
+
+/// A storage account's blobs and queues.
+#[derive(Clone)]
+pub struct Storage {
+    account: StorageAccount,
+    blobs: std::sync::Arc<BlobServiceClient>,
+    queues: std::sync::Arc<QueueServiceClient>,
+}
+
+impl fmt::Debug for Storage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Storage").field(&self.account).finish()
+    }
+}
+
+/// One blob of a listing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// Its name in the container.
+    pub name: String,
+    /// Its version, with the quotes a header has.
+    pub etag: String,
+    /// Its own metadata, where the listing was asked for it.
+    pub metadata: HashMap<String, String>,
+}
+
+/// What an upload sent.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Uploaded {
+    /// Bytes sent.
+    pub size_bytes: u64,
+    /// SHA-256 of those bytes, lower-case hex.
+    pub sha256: String,
+}
+
+impl Storage {
+    /// Clients for an account. Tries are repeated for a few seconds, as a loopback server that restarts needs it.
+    ///
+    /// # Errors
+    /// When the SDK refuses an endpoint.
+    pub fn open(account: &StorageAccount) -> Result<Self, StorageError> {
+        tls::choose_provider();
+        let fail = |source| StorageError::new(format!("open storage account {}", account.name), source);
+        let credential = account.token_credential().map_err(fail)?;
+        let blob_options = BlobServiceClientOptions { client_options: client_options(account), ..Default::default() };
+        let queue_options = QueueServiceClientOptions { client_options: client_options(account), ..Default::default() };
+        let blobs = BlobServiceClient::new(account.blob_endpoint.clone(), credential.clone(), Some(blob_options));
+        let queues = QueueServiceClient::new(account.queue_endpoint.clone(), credential, Some(queue_options));
+        Ok(Self { account: account.clone(), blobs: blobs.map_err(fail)?.into(), queues: queues.map_err(fail)?.into() })
+    }
+
+    /// The account these clients talk to.
+    pub fn account(&self) -> &StorageAccount {
+        &self.account
+    }
+
+    /// A client of one container.
+    pub fn container(&self, name: &str) -> BlobContainerClient {
+        self.blobs.blob_container_client(name)
+    }
+
+    /// A client of one blob.
+    pub fn blob(&self, container: &str, name: &str) -> BlobClient {
+        self.blobs.blob_client(container, name)
+    }
+
+    /// One queue, created if it is not there.
+    ///
+    /// # Errors
+    /// When the service refuses or is away.
+    pub async fn queue(&self, name: &str) -> Result<Queue, StorageError> {
+        let fail = |source| StorageError::new(format!("create queue {name}"), source);
+        let client = self.queues.queue_client(name).map_err(fail)?;
+        client.create(None).await.map_err(fail)?;
+        Ok(Queue { name: name.to_owned(), client: client.into() })
+    }
+
+    /// Names of the queues that begin so.
+    ///
+    /// # Errors
+    /// When the service refuses or is away.
+    pub async fn queues_with(&self, prefix: &str) -> Result<Vec<String>, StorageError> {
+        let fail = |source| StorageError::new(format!("list queues {prefix}*"), source);
+        let options = QueueServiceClientListQueuesOptions { prefix: Some(prefix.to_owned()), ..Default::default() };
+        let queues = self.queues.list_queues(Some(options)).map_err(fail)?;
+        let names = queues.try_filter_map(async |it| Ok(it.name));
+        names.try_collect().await.map_err(fail)
+    }
+
+    /// Creates a container if it is not there.
+    ///
+    /// # Errors
+    /// When the service refuses or is away.
+    pub async fn ensure_container(&self, name: &str) -> Result<(), StorageError> {
+        match self.container(name).create(None).await {
+            Ok(_) => Ok(()),
+            Err(error) if error.http_status() == Some(StatusCode::Conflict) => Ok(()),
+            Err(error) => Err(StorageError::new(format!("create container {name}"), error)),
+        }
+    }
+
+    /// All blobs of a container under a prefix; a container that is not there is empty.
+    ///
+    /// # Errors
+    /// When the service refuses or is away.
+    pub async fn list(&self, container: &str, prefix: &str, with_metadata: bool) -> Result<Vec<Listed>, StorageError> {
+        let options = BlobContainerClientListBlobsOptions {
+            prefix: (!prefix.is_empty()).then(|| prefix.to_owned()),
+            include: with_metadata.then(|| vec![ListBlobsIncludeItem::Metadata]),
+            ..Default::default()
+        };
+        let fail = |source| StorageError::new(format!("list container {container}"), source);
+        let pager = self.container(container).list_blobs(Some(options)).map_err(fail)?;
+        match pager.try_collect::<Vec<BlobItem>>().await {
+            Ok(items) => Ok(items.into_iter().filter_map(listed).collect()),
+            Err(error) if error.http_status() == Some(StatusCode::NotFound) => Ok(Vec::new()),
+            Err(error) => Err(fail(error)),
+        }
+    }
+
+    /// Writes a small blob, replacing what is there.
+    ///
+    /// # Errors
+    /// When the service refuses or is away.
+    pub async fn put(
+        &self,
+        container: &str,
+        name: &str,
+        content: impl Into<Bytes>,
+        metadata: Option<HashMap<String, String>>,
+    ) -> Result<(), StorageError> {
+        let options = BlobClientUploadOptions { metadata, ..Default::default() };
+        let content = RequestContent::from(content.into().to_vec());
+        let result = self.blob(container, name).upload(content, Some(options)).await;
+        result.map(drop).map_err(|source| StorageError::new(format!("write blob {container}/{name}"), source))
+    }
+
+    /// Reads a small blob; `None` where there is none.
+    ///
+    /// # Errors
+    /// When the service refuses or is away.
+    pub async fn read(&self, container: &str, name: &str) -> Result<Option<Bytes>, StorageError> {
+        let fail = |source| StorageError::new(format!("read blob {container}/{name}"), source);
+        match self.blob(container, name).download(None).await {
+            Ok(result) => result.body.collect().await.map(Some).map_err(fail),
+            Err(error) if error.http_status() == Some(StatusCode::NotFound) => Ok(None),
+            Err(error) => Err(fail(error)),
+        }
+    }
+
+    /// Copies a blob inside the account; container and name of both.
+    ///
+    /// # Errors
+    /// When the service refuses or is away.
+    pub async fn copy(&self, source: (&str, &str), target: (&str, &str)) -> Result<(), StorageError> {
+        let url = self.blob(source.0, source.1).url().to_string();
+        let copied = self.blob(target.0, target.1).start_copy_from_url(url, None).await;
+        copied.map(drop).map_err(|error| {
+            StorageError::new(format!("copy {}/{} to {}/{}", source.0, source.1, target.0, target.1), error)
+        })
+    }
+
+    /// Sends a file; see [`Storage::upload_from`].
+    ///
+    /// # Errors
+    /// When the file cannot be read, or the service refuses or is away.
+    pub async fn upload(&self, container: &str, name: &str, file: &Path) -> Result<Uploaded, StorageError> {
+        let unread = |source| StorageError::new(format!("read {}", file.display()), source);
+        let reader = File::open(file).await.map_err(unread)?;
+        self.upload_from(container, name, reader).await
+    }
+
+    /// Sends bytes block by block, in constant memory, and hashes what it sends.
+    ///
+    /// # Errors
+    /// When the bytes cannot be read, or the service refuses or is away.
+    pub async fn upload_from(
+        &self,
+        container: &str,
+        name: &str,
+        mut reader: impl AsyncRead + Unpin,
+    ) -> Result<Uploaded, StorageError> {
+        let unread = |source| StorageError::new(format!("read what becomes {container}/{name}"), source);
+        let unsent = |source| StorageError::new(format!("upload {container}/{name}"), source);
+        let blob = self.blob(container, name);
+        let (mut hash, mut size_bytes, mut blocks) = (Sha256::new(), 0_u64, Vec::new());
+        loop {
+            let block = read_block(&mut reader).await.map_err(unread)?;
+            hash.update(&block);
+            size_bytes += block.len() as u64;
+            let is_last = block.len() < BLOCK_BYTES;
+            let length = block.len() as u64;
+            let content = RequestContent::from(block.to_vec());
+            if is_last && blocks.is_empty() {
+                blob.upload(content, None).await.map_err(unsent)?;
+                break;
+            }
+            if length > 0 {
+                let id = format!("{:08}", blocks.len()).into_bytes();
+                blob.block_blob_client().stage_block(&id, length, content, None).await.map_err(unsent)?;
+                blocks.push(id);
+            }
+            if is_last {
+                let list = BlockLookupList { latest: Some(blocks), ..Default::default() };
+                let list = list.try_into().map_err(unsent)?;
+                blob.block_blob_client().commit_block_list(list, None).await.map_err(unsent)?;
+                break;
+            }
+        }
+        Ok(Uploaded { size_bytes, sha256: format!("{:x}", hash.finalize()) })
+    }
+}
+
+fn client_options(account: &StorageAccount) -> ClientOptions {
+    let retry = ExponentialRetryOptions {
+        initial_delay: CoreDuration::milliseconds(200),
+        max_retries: 3,
+        max_total_elapsed: CoreDuration::seconds(5),
+        ..Default::default()
+    };
+    ClientOptions { retry: RetryOptions::exponential(retry), ..account.client_options() }
+}
+
+async fn read_block(reader: &mut (impl AsyncRead + Unpin)) -> std::io::Result<Bytes> {
+    let mut block = BytesMut::with_capacity(BLOCK_BYTES);
+    while block.len() < BLOCK_BYTES && reader.read_buf(&mut block).await? > 0 {}
+    Ok(block.freeze())
+}
+
+fn listed(item: BlobItem) -> Option<Listed> {
+    let etag = item.properties.and_then(|it| it.etag).map(|it| it.to_string()).unwrap_or_default();
+    Some(Listed {
+        name: item.name?,
+        etag: quoted(&etag),
+        metadata: item.metadata.and_then(|it| it.values).unwrap_or_default(),
+    })
+}
+
+/// An ETag as headers have it; listings leave the quotes out.
+pub fn quoted(etag: &str) -> String {
+    format!("\"{}\"", etag.trim_matches('"'))
+}
+
+#[derive(Clone)]
+pub struct Queue {
+    name: String,
+    client: std::sync::Arc<QueueClient>,
+}
+
+impl fmt::Debug for Queue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Queue").field(&self.name).finish()
+    }
+}
+
+/// A message that was received and is invisible to others until its lease ends.
+#[derive(Clone, Debug)]
+pub struct Received {
+    pub id: String,
+    /// Proof of the last receive or renewal.
+    pub pop_receipt: String,
+    /// Its text as it stands in the queue.
+    pub text: String,
+    /// How often it was received, this time included.
+    pub dequeue_count: i64,
+    /// When it was sent.
+    pub inserted: Option<time::OffsetDateTime>,
+}
+
+impl Queue {
+    fn fail(&self, verb: &str, source: azure_core::Error) -> StorageError {
+        StorageError::new(format!("{verb} queue {}", self.name), source)
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Puts a message at the end. It does not expire: a forgotten message would be a forgotten blob.
+    ///
+    /// # Errors
+    /// When the service refuses or is away.
+    pub async fn send(&self, text: &str) -> Result<(), StorageError> {
+        let options = azure_storage_queue::models::QueueClientSendMessageOptions {
+            message_time_to_live: Some(-1),
+            ..Default::default()
+        };
+        let message = QueueMessage { message_text: Some(text.to_owned()) };
+        let message = message.try_into().map_err(|source| self.fail("send to", source))?;
+        self.client.send_message(message, Some(options)).await.map(drop).map_err(|source| self.fail("send to", source))
+    }
+
+    /// Takes up to `count` (at most 32) messages and hides them for `lease`.
+    ///
+    /// # Errors
+    /// When the service refuses or is away.
+    pub async fn receive(&self, count: usize, lease: Duration) -> Result<Vec<Received>, StorageError> {
+        let options = QueueClientReceiveMessagesOptions {
+            number_of_messages: Some(count.clamp(1, 32) as i32),
+            visibility_timeout: Some(lease.as_secs().max(1) as i32),
+            ..Default::default()
+        };
+        let response = self.client.receive_messages(Some(options)).await.map_err(|it| self.fail("receive from", it))?;
+        let messages = response.into_model().map_err(|source| self.fail("receive from", source))?;
+        Ok(messages.items.unwrap_or_default().into_iter().filter_map(received).collect())
+    }
+
+    /// Hides a received message for `lease` from now, or shows it at once when that is zero.
+    ///
+    /// # Errors
+    /// When the lease was lost, or the service refuses or is away.
+    pub async fn renew(&self, message: &mut Received, lease: Duration) -> Result<(), StorageError> {
+        const POP_RECEIPT: azure_core::http::headers::HeaderName =
+            azure_core::http::headers::HeaderName::from_static("x-ms-popreceipt");
+        let seconds = lease.as_secs() as i32;
+        let response = self.client.update_message(&message.id, &message.pop_receipt, seconds, None).await;
+        let response = response.map_err(|source| self.fail("renew a message of", source))?;
+        if let Some(receipt) = response.headers().get_optional_string(&POP_RECEIPT) {
+            message.pop_receipt = receipt;
+        }
+        Ok(())
+    }
+
+    /// Removes a received message.
+    ///
+    /// # Errors
+    /// When the lease was lost, or the service refuses or is away.
+    pub async fn delete(&self, message: &Received) -> Result<(), StorageError> {
+        let result = self.client.delete_message(&message.id, &message.pop_receipt, None).await;
+        result.map(drop).map_err(|source| self.fail("delete a message of", source))
+    }
+
+    /// Whether no message is left, hidden ones included.
+    ///
+    /// # Errors
+    /// When the service refuses or is away.
+    pub async fn is_empty(&self) -> Result<bool, StorageError> {
+        let properties = self.client.get_properties(None).await.map_err(|it| self.fail("look at", it))?;
+        let count = properties.approximate_messages_count().map_err(|it| self.fail("look at", it))?;
+        Ok(count == Some(0))
+    }
+
+    /// Texts of up to 32 visible messages, left where they are.
+    ///
+    /// # Errors
+    /// When the service refuses or is away.
+    pub async fn peek(&self) -> Result<Vec<String>, StorageError> {
+        let options = azure_storage_queue::models::QueueClientPeekMessagesOptions {
+            number_of_messages: Some(32),
+            ..Default::default()
+        };
+        let response = self.client.peek_messages(Some(options)).await.map_err(|it| self.fail("peek at", it))?;
+        let messages = response.into_model().map_err(|source| self.fail("peek at", source))?;
+        Ok(messages.items.unwrap_or_default().into_iter().filter_map(|it| it.message_text).collect())
+    }
+}
+
+fn received(message: ReceivedMessage) -> Option<Received> {
+    Some(Received {
+        id: message.message_id?,
+        pop_receipt: message.pop_receipt?,
+        text: message.message_text.unwrap_or_default(),
+        dequeue_count: message.dequeue_count.unwrap_or(1),
+        inserted: message.insertion_time,
+    })
+}

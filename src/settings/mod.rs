@@ -1,0 +1,482 @@
+//! Environment to typed settings: the only reader of environment variables, and the one table of all settings.
+
+pub mod arguments;
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    path::{Path, PathBuf},
+    str::FromStr,
+    time::Duration,
+};
+
+use crate::{blob::StorageAccount, functions::BLOB_FUNCTION};
+use custom_handler::wire::{env, timespan};
+
+/// One app setting, as documentation and as a contract with the infrastructure.
+#[derive(Clone, Copy, Debug)]
+pub struct Setting {
+    /// Name of the environment variable.
+    pub name: &'static str,
+    /// What applies when it is not set; empty when there is nothing to fall back on.
+    pub default: &'static str,
+    /// Whether its value must never be shown.
+    pub secret: bool,
+    /// What it means, in one line.
+    pub meaning: &'static str,
+}
+
+const fn setting(name: &'static str, default: &'static str, meaning: &'static str) -> Setting {
+    Setting { name, default, secret: false, meaning }
+}
+
+const STORAGE: &str = "AzureWebJobsStorage";
+const STORAGE_ACCOUNT: &str = "AzureWebJobsStorage__accountName";
+const STORAGE_BLOB_URI: &str = "AzureWebJobsStorage__blobServiceUri";
+const STORAGE_CREDENTIAL: &str = "AzureWebJobsStorage__credential";
+const STORAGE_CLIENT_ID: &str = "AzureWebJobsStorage__clientId";
+const MAX_CONCURRENT: &str = "MAX_CONCURRENT_INVOCATIONS";
+const BATCH_SIZE: &str = "BLOB_BATCH_SIZE";
+const VARIANT: &str = "BLOB_VARIANT";
+const BLOCK_MIB: &str = "BLOB_BLOCK_MIB";
+const MEMORY_LIMIT_MIB: &str = "WORKER_MEMORY_LIMIT_MIB";
+const FUNCTION_TIMEOUT: &str = "AzureFunctionsJobHost__functionTimeout";
+const ITERATIONS: &str = "DurableLab__Iterations";
+const CONTINUE_AS_NEW_EVERY: &str = "DurableLab__ContinueAsNewEvery";
+const TELEMETRY_FOLDER: &str = "TELEMETRY_FOLDER";
+const SITE_NAME: &str = "WEBSITE_SITE_NAME";
+const INSTANCE_ID: &str = "WEBSITE_INSTANCE_ID";
+const HOSTNAME: &str = "WEBSITE_HOSTNAME";
+
+/// All settings the handler reads, in the order of the README's table.
+pub const SETTINGS: &[Setting] = &[
+    setting(
+        MAX_CONCURRENT,
+        "48 buffering, 12 streaming",
+        "blob invocations the worker processes at once; the rest wait their turn",
+    ),
+    setting(
+        BATCH_SIZE,
+        "32 buffering, 8 streaming",
+        "pieces of payload in memory at once: whole blobs when buffering, blocks when streaming",
+    ),
+    setting(
+        VARIANT,
+        "auto",
+        "`buffering`, `streaming`, or `auto`: streaming when the two numbers are at most 8 and 12, else buffering",
+    ),
+    setting(BLOCK_MIB, "8", "size of a block when streaming, in MiB"),
+    setting(
+        MEMORY_LIMIT_MIB,
+        "auto",
+        "the worker's memory limit, in MiB; `auto` is the smallest of cgroup v2, cgroup v1 and MemTotal",
+    ),
+    Setting {
+        secret: true,
+        ..setting(STORAGE, "", "storage connection string; `UseDevelopmentStorage=true` is Azurite on its usual ports")
+    },
+    setting(STORAGE_ACCOUNT, "", "account name, when the app reaches storage with its identity"),
+    setting(STORAGE_BLOB_URI, "", "blob endpoint, instead of the account name"),
+    setting(STORAGE_CREDENTIAL, "managedidentity", "the only kind of identity there is here"),
+    setting(STORAGE_CLIENT_ID, "", "client id of a user-assigned identity"),
+    setting(ITERATIONS, "100", "iterations of a storm whose start does not say, 1 to 100000"),
+    setting(CONTINUE_AS_NEW_EVERY, "0", "iterations after which such a storm continues as new; 0 = never"),
+    setting(FUNCTION_TIMEOUT, "functionTimeout of host.json", "the handler gives up 30 s before it"),
+    setting(
+        TELEMETRY_FOLDER,
+        "",
+        "folder for the handler's own rows as JSONL tables, as Application Insights has them; none when not set",
+    ),
+    setting(SITE_NAME, "handler", "cloud_RoleName of the telemetry; set by the platform"),
+    setting(INSTANCE_ID, "local", "cloud_RoleInstance of the telemetry; set by the platform"),
+    setting(HOSTNAME, "", "where the app's own webhook is, if its binding does not say; set by the platform"),
+    setting(env::PORT, "", "port to listen on; set by the host"),
+    setting(env::APP_ROOT, "", "script root with host.json; set by the host"),
+];
+
+/// How a blob's bytes are held while they are processed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Variant {
+    /// The whole blob in memory, then the hash.
+    Buffering,
+    /// Blocks in a fixed set of buffers, hashed as they arrive.
+    Streaming,
+}
+
+impl Variant {
+    /// Name in settings, records and arguments.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Buffering => "buffering",
+            Self::Streaming => "streaming",
+        }
+    }
+
+    /// `(MAX_CONCURRENT_INVOCATIONS, BLOB_BATCH_SIZE)` of the preset.
+    fn preset(self) -> (usize, usize) {
+        match self {
+            Self::Buffering => (48, 32),
+            Self::Streaming => (12, 8),
+        }
+    }
+}
+
+impl fmt::Display for Variant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Variant {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "buffering" => Ok(Self::Buffering),
+            "streaming" => Ok(Self::Streaming),
+            _ => Err("expected buffering or streaming".to_owned()),
+        }
+    }
+}
+
+/// How the blob function works: where, the variant and its gates.
+#[derive(Clone, Debug)]
+pub struct BlobSettings {
+    /// Account of the blobs and of the result records.
+    pub storage: StorageAccount,
+    /// The worker's memory limit in bytes; `None` = detect.
+    pub worker_memory_limit_bytes: Option<u64>,
+    pub variant: Variant,
+    /// What decided the variant, for the line at start.
+    pub decided_by: &'static str,
+    /// Invocations processed at once.
+    pub max_concurrent_invocations: usize,
+    /// Pieces of payload in memory at once.
+    pub batch_size: usize,
+    /// Size of a streaming block.
+    pub block_bytes: usize,
+}
+
+/// What a storm is when its start does not say.
+#[derive(Clone, Copy, Debug)]
+pub struct ReplaySettings {
+    pub iterations: u64,
+    /// Of an execution; 0 = all.
+    pub continue_as_new_every: u64,
+}
+
+/// Names of this app in telemetry, and where telemetry goes.
+#[derive(Clone, Debug)]
+pub struct TelemetrySettings {
+    /// Folder of the local file sink.
+    pub folder: Option<PathBuf>,
+    /// `cloud_RoleName`.
+    pub role_name: String,
+    /// `cloud_RoleInstance`.
+    pub role_instance: String,
+}
+
+/// Everything the handler is told from outside.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Loopback port to listen on.
+    pub port: u16,
+    /// The blob function; `None` where the app does not have it. Then nothing here needs storage.
+    pub blob: Option<BlobSettings>,
+    pub replay: ReplaySettings,
+    /// `WEBSITE_HOSTNAME`.
+    pub hostname: Option<String>,
+    /// From receipt of an invocation to the latest moment of its answer.
+    pub invocation_deadline: Duration,
+    pub telemetry: TelemetrySettings,
+}
+
+/// Every problem of the settings, names and causes only: a value may be a key.
+#[derive(Debug, thiserror::Error)]
+#[error("invalid app settings: {}", problems.join("; "))]
+pub struct SettingsError {
+    /// One entry for each setting at fault.
+    pub problems: Vec<String>,
+}
+
+/// The settings' environment: what the process inherited, or a map in a test.
+pub type Source = BTreeMap<String, String>;
+
+/// The process environment. Values that are not UTF-8 are left out.
+pub fn process_environment() -> Source {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect()
+}
+
+/// What the front keeps back of `functionTimeout`, so that it answers before the host kills it.
+const ANSWER_MARGIN: Duration = Duration::from_secs(30);
+
+/// Stands for "no limit".
+const LONGEST_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
+
+impl Settings {
+    /// Reads all settings; `package_variant` is `--variant` of the package's host.json.
+    ///
+    /// # Errors
+    /// All problems at once.
+    pub fn read(source: &Source, package_variant: Option<Variant>) -> Result<Self, SettingsError> {
+        let mut reader = Reader { source, problems: Vec::new() };
+        let port = reader.required::<u16>(env::PORT);
+        let blob = if reader.has_blob_function() { reader.blob(package_variant) } else { None };
+        let replay = ReplaySettings {
+            iterations: reader.number_or(ITERATIONS, 1..=100_000, 100) as u64,
+            continue_as_new_every: reader.number_or(CONTINUE_AS_NEW_EVERY, 0..=100_000, 0) as u64,
+        };
+        let hostname = reader.text(HOSTNAME).map(str::to_owned);
+        let invocation_deadline = reader.invocation_deadline();
+        let telemetry = TelemetrySettings {
+            folder: reader.text(TELEMETRY_FOLDER).map(PathBuf::from),
+            role_name: reader.text(SITE_NAME).unwrap_or("handler").to_owned(),
+            role_instance: reader.text(INSTANCE_ID).unwrap_or("local").to_owned(),
+        };
+        match port {
+            Some(port) if reader.problems.is_empty() => {
+                Ok(Self { port, blob, replay, hostname, invocation_deadline, telemetry })
+            }
+            _ => Err(SettingsError { problems: reader.problems }),
+        }
+    }
+}
+
+/// One mebibyte, the unit of the size settings.
+pub const MIB: u64 = 1 << 20;
+
+struct Reader<'a> {
+    source: &'a Source,
+    problems: Vec<String>,
+}
+
+impl<'a> Reader<'a> {
+    fn text(&self, name: &str) -> Option<&'a str> {
+        self.source.get(name).map(|it| it.trim()).filter(|it| !it.is_empty())
+    }
+
+    fn problem(&mut self, name: &str, cause: impl fmt::Display) {
+        self.problems.push(format!("{name} {cause}"));
+    }
+
+    fn required<T: FromStr<Err: fmt::Display>>(&mut self, name: &str) -> Option<T> {
+        if self.text(name).is_none() {
+            self.problem(name, "is not set");
+        }
+        self.optional(name)
+    }
+
+    fn optional<T: FromStr<Err: fmt::Display>>(&mut self, name: &str) -> Option<T> {
+        match self.text(name)?.parse() {
+            Ok(value) => Some(value),
+            Err(cause) => {
+                self.problem(name, format_args!("is not valid: {cause}"));
+                None
+            }
+        }
+    }
+
+    fn number_or(&mut self, name: &str, range: std::ops::RangeInclusive<usize>, default: usize) -> usize {
+        if self.text(name).is_none() {
+            return default;
+        }
+        self.number(name, range).unwrap_or(default)
+    }
+
+    fn number(&mut self, name: &str, range: std::ops::RangeInclusive<usize>) -> Option<usize> {
+        let value = self.text(name)?.parse().ok().filter(|it| range.contains(it));
+        if value.is_none() {
+            self.problem(name, format_args!("is not a whole number from {} to {}", range.start(), range.end()));
+        }
+        value
+    }
+
+    /// `None` when the setting is absent or says `auto`.
+    fn auto<T>(&mut self, name: &str, read: impl FnOnce(&mut Self) -> Option<T>) -> Option<T> {
+        match self.text(name) {
+            None | Some("auto") => None,
+            Some(_) => read(self),
+        }
+    }
+
+    fn storage(&mut self) -> Option<StorageAccount> {
+        let (account, uri) = (self.text(STORAGE_ACCOUNT), self.text(STORAGE_BLOB_URI));
+        if let Some(kind) = self.text(STORAGE_CREDENTIAL)
+            && !kind.eq_ignore_ascii_case("managedidentity")
+        {
+            self.problem(STORAGE_CREDENTIAL, "is not managedidentity, the only kind supported");
+        }
+        let (name, account) = match (self.text(STORAGE), account.or(uri)) {
+            (Some(text), _) => (STORAGE, StorageAccount::from_connection_string(text)),
+            (None, Some(_)) => (
+                account.map_or(STORAGE_BLOB_URI, |_| STORAGE_ACCOUNT),
+                StorageAccount::from_identity(account, uri, self.text(STORAGE_CLIENT_ID).map(str::to_owned)),
+            ),
+            (None, None) => {
+                self.problem(
+                    STORAGE,
+                    format_args!("is not set (nor {STORAGE_ACCOUNT}): {BLOB_FUNCTION} needs storage"),
+                );
+                return None;
+            }
+        };
+        account.map_err(|cause| self.problem(name, cause)).ok()
+    }
+
+    /// Whether the script root has the blob function. Where nobody says what the script root is, it is taken to be complete.
+    fn has_blob_function(&self) -> bool {
+        self.text(env::APP_ROOT).is_none_or(|root| Path::new(root).join(BLOB_FUNCTION).join("function.json").is_file())
+    }
+
+    fn blob(&mut self, package_variant: Option<Variant>) -> Option<BlobSettings> {
+        let storage = self.storage();
+        let concurrent = self.number(MAX_CONCURRENT, 1..=1024);
+        let batch = self.number(BATCH_SIZE, 1..=1024);
+        let explicit = self.auto(VARIANT, |reader| reader.optional::<Variant>(VARIANT));
+        let (variant, decided_by) = decide_variant(explicit, concurrent.zip(batch), package_variant);
+        let preset = variant.preset();
+        let worker_memory_limit_bytes = self
+            .auto(MEMORY_LIMIT_MIB, |reader| reader.number(MEMORY_LIMIT_MIB, 64..=1 << 20))
+            .map(|it| it as u64 * MIB);
+        Some(BlobSettings {
+            storage: storage?,
+            worker_memory_limit_bytes,
+            variant,
+            decided_by,
+            max_concurrent_invocations: concurrent.unwrap_or(preset.0),
+            batch_size: batch.unwrap_or(preset.1),
+            block_bytes: self.number(BLOCK_MIB, 1..=1024).unwrap_or(8) * MIB as usize,
+        })
+    }
+
+    fn invocation_deadline(&mut self) -> Duration {
+        let text = self.text(FUNCTION_TIMEOUT).map(str::to_owned).or_else(|| {
+            let host_json = PathBuf::from(self.text(env::APP_ROOT)?).join("host.json");
+            let host_json: serde_json::Value = serde_json::from_slice(&std::fs::read(host_json).ok()?).ok()?;
+            Some(host_json.get("functionTimeout")?.as_str()?.to_owned())
+        });
+        let timeout = match text.as_deref() {
+            // The host's default on Premium and on a laptop.
+            None => Some(Duration::from_secs(30 * 60)),
+            Some(text) => timespan::parse(text).map(|it| it.min(LONGEST_TIMEOUT)),
+        };
+        let deadline = timeout.and_then(|it| it.checked_sub(ANSWER_MARGIN)).filter(|it| !it.is_zero());
+        if deadline.is_none() {
+            self.problem(FUNCTION_TIMEOUT, "(or functionTimeout of host.json) is not an hh:mm:ss above 00:00:30");
+        }
+        deadline.unwrap_or_default()
+    }
+}
+
+/// Which variant applies, and what decided it: an explicit setting, else the two numbers, else the package.
+fn decide_variant(
+    explicit: Option<Variant>,
+    numbers: Option<(usize, usize)>,
+    package: Option<Variant>,
+) -> (Variant, &'static str) {
+    match (explicit, numbers, package) {
+        (Some(variant), _, _) => (variant, VARIANT),
+        (None, Some((concurrent, batch)), _) if batch <= 8 && concurrent <= 12 => {
+            (Variant::Streaming, "BLOB_BATCH_SIZE and MAX_CONCURRENT_INVOCATIONS")
+        }
+        (None, Some(_), _) => (Variant::Buffering, "BLOB_BATCH_SIZE and MAX_CONCURRENT_INVOCATIONS"),
+        (None, None, Some(variant)) => (variant, "the package's --variant"),
+        (None, None, None) => (Variant::Buffering, "default"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(pairs: &[(&str, &str)]) -> Result<Settings, SettingsError> {
+        let mut source: Source = [(env::PORT, "7000"), (STORAGE, "UseDevelopmentStorage=true")]
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect();
+        source.extend(pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        Settings::read(&source, None)
+    }
+
+    #[test]
+    fn swapping_the_two_numbers_swaps_the_variant() {
+        use Variant::{Buffering, Streaming};
+        let cases = [
+            (None, None, None, Buffering, 48, 32),
+            (None, Some(("12", "8")), None, Streaming, 12, 8),
+            (None, Some(("48", "32")), Some(Streaming), Buffering, 48, 32),
+            (None, Some(("13", "8")), None, Buffering, 13, 8),
+            (None, None, Some(Streaming), Streaming, 12, 8),
+            (Some("streaming"), Some(("48", "32")), None, Streaming, 48, 32),
+            (Some("auto"), None, None, Buffering, 48, 32),
+        ];
+        for (explicit, numbers, package, variant, concurrent, batch) in cases {
+            let mut source: Source = BTreeMap::from([
+                (env::PORT.to_owned(), "7000".to_owned()),
+                (STORAGE.to_owned(), "UseDevelopmentStorage=true".to_owned()),
+            ]);
+            source.extend(explicit.map(|it| (VARIANT.to_owned(), it.to_owned())));
+            if let Some((concurrent, batch)) = numbers {
+                source.insert(MAX_CONCURRENT.to_owned(), concurrent.to_owned());
+                source.insert(BATCH_SIZE.to_owned(), batch.to_owned());
+            }
+            let blob = Settings::read(&source, package).unwrap().blob.unwrap();
+            assert_eq!((blob.variant, blob.max_concurrent_invocations, blob.batch_size), (variant, concurrent, batch));
+        }
+    }
+
+    #[test]
+    fn all_problems_come_in_one_line_without_values() {
+        let error = read(&[
+            (env::PORT, "hunter2"),
+            (STORAGE, "AccountName=a;AccountKey=hunter2;;"),
+            (BATCH_SIZE, "hunter2"),
+            (VARIANT, "hunter2"),
+            (MEMORY_LIMIT_MIB, "1"),
+            (FUNCTION_TIMEOUT, "00:00:30"),
+            (STORAGE_CREDENTIAL, "hunter2"),
+        ])
+        .unwrap_err();
+        let line = error.to_string();
+        assert_eq!(error.problems.len(), 7, "{line}");
+        assert!(!line.contains("hunter2") && !line.contains('\n'), "{line}");
+    }
+
+    #[test]
+    fn the_deadline_stays_30_seconds_below_the_function_timeout() {
+        assert_eq!(read(&[(FUNCTION_TIMEOUT, "00:10:00")]).unwrap().invocation_deadline, Duration::from_secs(570));
+        assert_eq!(read(&[]).unwrap().invocation_deadline, Duration::from_secs(1770));
+        for text in ["00:00:30", "ten", "1:2"] {
+            assert!(read(&[(FUNCTION_TIMEOUT, text)]).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_app_without_the_blob_function_needs_no_storage() {
+        let root = std::env::temp_dir().join(format!("no-blob-{}", std::process::id()));
+        std::fs::create_dir_all(&root).unwrap();
+        let pairs = [
+            (env::PORT, "7000"),
+            (env::APP_ROOT, root.to_str().unwrap()),
+            (ITERATIONS, "5"),
+            (HOSTNAME, "localhost:7071"),
+        ];
+        let source: Source = pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).into_iter().collect();
+        let settings = Settings::read(&source, None).unwrap();
+        assert!(settings.blob.is_none());
+        assert_eq!((settings.replay.iterations, settings.replay.continue_as_new_every), (5, 0));
+        let error = Settings::read(&Source::from([(ITERATIONS.to_owned(), "0".to_owned())]), None).unwrap_err();
+        assert!(error.to_string().contains(ITERATIONS), "{error}");
+        std::fs::remove_dir(root).unwrap();
+    }
+
+    #[test]
+    fn every_setting_that_is_read_stands_in_the_table() {
+        let names: Vec<_> = SETTINGS.iter().map(|it| it.name).collect();
+        for name in [STORAGE, STORAGE_CLIENT_ID, VARIANT, BLOCK_MIB, TELEMETRY_FOLDER, INSTANCE_ID, env::APP_ROOT] {
+            assert!(names.contains(&name), "{name}");
+        }
+    }
+}
