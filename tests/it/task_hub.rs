@@ -72,16 +72,19 @@ fn new_events(request: &Sent) -> Vec<HistoryEvent> {
 }
 
 fn completion(id: i32, result: &str) -> OrchestratorAction {
-    let complete = CompleteOrchestration {
-        orchestration_status: OrchestrationStatus::Completed as i32,
-        result: Some(result.to_owned()),
-        ..CompleteOrchestration::default()
-    };
-    OrchestratorAction { id, action_type: Some(ActionType::CompleteOrchestration(complete)) }
+    let complete = CompleteOrchestration::with(|set| {
+        set.orchestration_status = OrchestrationStatus::Completed as i32;
+        set.result = Some(result.to_owned());
+    });
+    OrchestratorAction::new(id, Some(ActionType::CompleteOrchestration(complete)))
 }
 
 fn answered(actions: Vec<OrchestratorAction>) -> Option<(u16, &'static str, String)> {
-    let response = OrchestratorResponse { instance_id: "i".to_owned(), actions, custom_status: None };
+    let response = OrchestratorResponse::with(|set| {
+        set.instance_id = "i".to_owned();
+        set.actions = actions;
+        set.custom_status = None;
+    });
     let body = json!({ "ReturnValue": STANDARD.encode(response.encode_to_vec()) });
     Some((200, "application/json", body.to_string()))
 }
@@ -119,13 +122,8 @@ async fn each_bad_answer_ends_the_instance_as_recorded() {
 
 #[tokio::test]
 async fn an_activity_whose_handler_hangs_up_has_failed_and_is_not_run_again() {
-    let schedule = OrchestratorAction {
-        id: 0,
-        action_type: Some(ActionType::ScheduleTask(TaskScheduled {
-            name: "act".to_owned(),
-            ..TaskScheduled::default()
-        })),
-    };
+    let schedule =
+        OrchestratorAction::new(0, Some(ActionType::ScheduleTask(TaskScheduled::new("act".to_owned(), None))));
     let calls = std::cell::Cell::new(0);
     let answer = |request: &Sent| {
         if request.line.contains("/act") {
@@ -148,9 +146,8 @@ async fn an_activity_whose_handler_hangs_up_has_failed_and_is_not_run_again() {
 
 #[tokio::test]
 async fn a_child_whose_id_is_taken_has_failed_and_its_parent_is_told() {
-    let child =
-        SubOrchestration { instance_id: "i".to_owned(), name: "orch".to_owned(), ..SubOrchestration::default() };
-    let create = OrchestratorAction { id: 0, action_type: Some(ActionType::CreateSubOrchestration(child)) };
+    let child = SubOrchestration::new("i".to_owned(), "orch".to_owned(), None);
+    let create = OrchestratorAction::new(0, Some(ActionType::CreateSubOrchestration(child)));
     let answer = |request: &Sent| {
         let why = new_events(request).iter().find_map(|it| match &it.event_type {
             Some(EventType::SubOrchestrationInstanceFailed(it)) => it.failure_details.clone(),

@@ -18,7 +18,7 @@ pub enum Either<A, B> {
 
 /// Waits for all, and gives their outcomes in the order of the arguments.
 pub async fn all<F: Durable>(tasks: impl IntoIterator<Item = F>) -> Vec<F::Output> {
-    futures::future::join_all(tasks).await
+    futures_util::future::join_all(tasks).await
 }
 
 /// Waits for the first outcome in history; gives its place and the outcome. The others are dropped.

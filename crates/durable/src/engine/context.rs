@@ -7,7 +7,7 @@ use time::{OffsetDateTime, format_description::FormatItem, macros::format_descri
 use uuid::Uuid;
 
 use super::{
-    Carry, Level, LogLine,
+    Activity, Carry, Level, LogLine,
     error::{Error, types},
     protocol::{
         ActionType, OrchestrationInstance, SendEvent, SubOrchestration, TaskScheduled, TimerCreated, Timestamp,
@@ -72,6 +72,25 @@ impl Context {
         Uuid::new_v5(&namespace, name.as_bytes())
     }
 
+    /// Schedules an activity by its handle: the input is what it takes, the result what it gives.
+    pub fn call<I: Serialize, O: DeserializeOwned>(&self, activity: Activity<I, O>, input: &I) -> Task<O> {
+        self.activity(activity.name(), input)
+    }
+
+    /// The same, tried again when it fails.
+    ///
+    /// # Errors
+    /// When the input cannot be written as JSON; then nothing is scheduled.
+    pub fn call_with_retry<I: Serialize, O: DeserializeOwned>(
+        &self,
+        activity: Activity<I, O>,
+        input: &I,
+        policy: RetryPolicy,
+    ) -> Result<Retried<O>, Error> {
+        self.activity_with_retry(activity.name(), input, policy)
+    }
+
+    /// Schedules an activity by name, such as one of another app.
     pub fn activity<T: DeserializeOwned>(&self, name: &str, input: &impl Serialize) -> Task<T> {
         match encode(input) {
             Ok(input) => self.schedule(name, input),
@@ -79,7 +98,7 @@ impl Context {
         }
     }
 
-    /// Schedules an activity that is tried again when it fails.
+    /// The same, tried again when it fails.
     ///
     /// # Errors
     /// When the input cannot be written as JSON; then nothing is scheduled.

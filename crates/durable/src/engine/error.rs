@@ -2,38 +2,70 @@
 
 use std::fmt;
 
-use super::protocol::FailureDetails;
+use super::{activity::ActivityError, protocol::FailureDetails};
 
 /// Why an orchestrator, or something it waited for, failed.
 ///
-/// Like `anyhow::Error` it is made from any error by `?`, which is why it does not implement [`std::error::Error`] itself.
+/// A failed activity of an app built with this engine arrives with its own type, message and flag. That of any other app has the
+/// type [`types::ACTIVITY_FAILED`], and the details as the host gave them are its cause.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Error {
-    /// A type's name, for code that decides by it.
+    /// A name that code can decide by.
     pub error_type: String,
     pub message: String,
-    /// What caused it, where that is known.
+    /// What the host says caused it.
     pub cause: Option<Box<FailureDetails>>,
+    /// Whether another attempt is useless.
+    pub is_non_retriable: bool,
 }
 
 impl Error {
-    /// An error of a named type.
     pub fn new(error_type: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { error_type: error_type.into(), message: message.into(), cause: None }
+        Self { error_type: error_type.into(), message: message.into(), cause: None, is_non_retriable: false }
+    }
+
+    /// Takes over any error: the name of its type, and its message with all causes. Use it with `map_err`.
+    pub fn from_error<E: std::error::Error>(error: E) -> Self {
+        Self::new(type_name::<E>(), chain(&error))
+    }
+
+    /// Adds a cause.
+    #[must_use]
+    pub fn caused_by(mut self, cause: FailureDetails) -> Self {
+        self.cause = Some(Box::new(cause));
+        self
+    }
+
+    /// Marks another attempt as useless: no retry policy makes one, the parent's included.
+    #[must_use]
+    pub fn non_retriable(mut self) -> Self {
+        self.is_non_retriable = true;
+        self
     }
 
     /// An activity or child that failed. The details may be missing: the extension leaves them out for an unknown activity.
     pub(super) fn task(kind: &'static str, what: &str, details: Option<Box<FailureDetails>>) -> Self {
+        if let Some(failure) = details.as_deref().and_then(ActivityError::from_details) {
+            let ActivityError { error_type, message, is_non_retriable } = failure;
+            return Self { error_type, message, cause: None, is_non_retriable };
+        }
         let why = details.as_ref().map_or("the host gave no details", |it| innermost(it).error_message.as_str());
-        Self { message: format!("{what} failed: {why}"), error_type: kind.to_owned(), cause: details }
+        Self {
+            message: format!("{what} failed: {why}"),
+            error_type: kind.to_owned(),
+            is_non_retriable: details.as_ref().is_some_and(|it| it.is_non_retriable),
+            cause: details,
+        }
     }
 
-    /// As it stands in an answer.
+    /// Converts into the wire form.
     pub(super) fn into_details(self) -> FailureDetails {
         FailureDetails {
             error_type: self.error_type,
             error_message: self.message,
             inner_failure: self.cause,
+            is_non_retriable: self.is_non_retriable,
             ..FailureDetails::default()
         }
     }
@@ -44,18 +76,29 @@ fn innermost(details: &FailureDetails) -> &FailureDetails {
     details.inner_failure.as_deref().map_or(details, innermost)
 }
 
+/// The name of a type without its path.
+pub(super) fn type_name<E>() -> &'static str {
+    let name = std::any::type_name::<E>();
+    name.rsplit("::").next().unwrap_or(name)
+}
+
+/// A message with those of all causes.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |it| it.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.error_type, self.message)
     }
 }
 
-impl<E: std::error::Error> From<E> for Error {
-    fn from(error: E) -> Self {
-        let causes = std::iter::successors(error.source(), |it| it.source());
-        let message = causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"));
-        let name = std::any::type_name::<E>();
-        Self::new(name.rsplit("::").next().unwrap_or(name), message)
+impl std::error::Error for Error {}
+
+impl From<serde_json::Error> for Error {
+    fn from(error: serde_json::Error) -> Self {
+        Self::from_error(error)
     }
 }
 

@@ -1,5 +1,6 @@
 //! Replay, and everything an orchestrator may wait for.
 
+mod activity;
 mod combine;
 mod context;
 pub mod envelope;
@@ -13,6 +14,7 @@ mod stream;
 mod task;
 mod turn;
 
+pub use activity::{Activity, ActivityError};
 pub use combine::{Either, all, any, select};
 pub use context::Context;
 pub use error::{Error, types};

@@ -3,11 +3,71 @@
 //!
 //! Only what the extension sends or reads is here; prost skips fields and event types it does not know. A nullable text
 //! (`google.protobuf.StringValue`) is an `Option<String>`.
+//!
+//! The messages grow with the extension, so code outside makes one with its `new` or `with`, and matches with `..`.
 
 use prost::{Enumeration, Message, Oneof};
 
+/// Gives a message its constructors.
+macro_rules! constructors {
+    ($($message:ident($($field:ident: $type:ty),*);)*) => {
+        $(impl $message {
+            /// Makes a message of its essential fields; the others are empty.
+            #[must_use]
+            pub fn new($($field: $type),*) -> Self {
+                Self { $($field,)* ..Self::default() }
+            }
+        })*
+    };
+}
+
+/// The same for messages with many optional fields.
+macro_rules! setters {
+    ($($message:ident),*) => {
+        $(impl $message {
+            /// Sets fields of an empty message.
+            #[must_use]
+            pub fn with(set: impl FnOnce(&mut Self)) -> Self {
+                let mut message = Self::default();
+                set(&mut message);
+                message
+            }
+        })*
+    };
+}
+
+constructors! {
+    EntityParameters(reorder_window: Option<Timestamp>);
+    EventRaised(name: String, input: Option<String>);
+    EventSent(instance_id: String, name: String, input: Option<String>);
+    HistoryEvent(event_id: i32, timestamp: Option<Timestamp>, event_type: Option<EventType>);
+    OrchestrationInstance(instance_id: String, execution_id: Option<String>);
+    OrchestratorAction(id: i32, action_type: Option<ActionType>);
+    Reason(input: Option<String>);
+    SendEvent(instance: Option<OrchestrationInstance>, name: String, data: Option<String>);
+    SubOrchestration(instance_id: String, name: String, input: Option<String>);
+    TaskCompleted(task_scheduled_id: i32, result: Option<String>);
+    TaskFailed(task_scheduled_id: i32, failure_details: Option<Box<FailureDetails>>);
+    TaskScheduled(name: String, input: Option<String>);
+    TimerCreated(fire_at: Option<Timestamp>);
+    TimerFired(fire_at: Option<Timestamp>, timer_id: i32);
+}
+
+setters!(
+    CompleteOrchestration,
+    ExecutionCompleted,
+    ExecutionStarted,
+    FailureDetails,
+    OrchestratorRequest,
+    OrchestratorResponse,
+    ParentInstance,
+    SubOrchestration,
+    TaskScheduled
+);
+
 /// `google.protobuf.Timestamp`: UTC.
 #[derive(Clone, Copy, Eq, Message, PartialEq)]
+#[non_exhaustive]
 pub struct Timestamp {
     /// Since 1970-01-01.
     #[prost(int64, tag = "1")]
@@ -17,7 +77,16 @@ pub struct Timestamp {
     pub nanos: i32,
 }
 
+impl Timestamp {
+    /// `nanos` counts within the second.
+    pub const fn new(seconds: i64, nanos: i32) -> Self {
+        Self { seconds, nanos }
+    }
+}
+
+/// What the extension sends for one episode.
 #[derive(Clone, Message, PartialEq)]
+#[non_exhaustive]
 pub struct OrchestratorRequest {
     #[prost(string, tag = "1")]
     pub instance_id: String,
@@ -37,6 +106,7 @@ pub struct OrchestratorRequest {
 
 /// How long entity messages may be reordered.
 #[derive(Clone, Message, PartialEq)]
+#[non_exhaustive]
 pub struct EntityParameters {
     #[prost(message, optional, tag = "1")]
     pub reorder_window: Option<Timestamp>,
@@ -44,6 +114,7 @@ pub struct EntityParameters {
 
 /// What an episode came to.
 #[derive(Clone, Message, PartialEq)]
+#[non_exhaustive]
 pub struct OrchestratorResponse {
     #[prost(string, tag = "1")]
     pub instance_id: String,
@@ -57,6 +128,7 @@ pub struct OrchestratorResponse {
 
 /// A row of an instance's history.
 #[derive(Clone, Message, PartialEq)]
+#[non_exhaustive]
 pub struct HistoryEvent {
     /// The id of the action that caused it, or -1.
     #[prost(int32, tag = "1")]
@@ -71,6 +143,7 @@ pub struct HistoryEvent {
 
 /// What happened. The rare large ones are boxed: histories are long, and every event is as large as the largest kind.
 #[derive(Clone, Oneof, PartialEq)]
+#[non_exhaustive]
 pub enum EventType {
     #[prost(message, boxed, tag = "3")]
     ExecutionStarted(Box<ExecutionStarted>),
@@ -123,10 +196,12 @@ pub enum EventType {
 
 /// A message without fields that matter here.
 #[derive(Clone, Copy, Eq, Message, PartialEq)]
+#[non_exhaustive]
 pub struct Nothing {}
 
 /// A text that says why, or carries data.
 #[derive(Clone, Eq, Message, PartialEq)]
+#[non_exhaustive]
 pub struct Reason {
     #[prost(message, optional, tag = "1")]
     pub input: Option<String>,
@@ -134,6 +209,7 @@ pub struct Reason {
 
 /// Which execution of which instance.
 #[derive(Clone, Eq, Message, PartialEq)]
+#[non_exhaustive]
 pub struct OrchestrationInstance {
     #[prost(string, tag = "1")]
     pub instance_id: String,
@@ -144,6 +220,7 @@ pub struct OrchestrationInstance {
 
 /// Who created a child.
 #[derive(Clone, Eq, Message, PartialEq)]
+#[non_exhaustive]
 pub struct ParentInstance {
     /// The id of the action in the parent.
     #[prost(int32, tag = "1")]
@@ -158,6 +235,7 @@ pub struct ParentInstance {
 
 /// See [`EventType::ExecutionStarted`].
 #[derive(Clone, Message, PartialEq)]
+#[non_exhaustive]
 pub struct ExecutionStarted {
     #[prost(string, tag = "1")]
     pub name: String,
@@ -175,6 +253,7 @@ pub struct ExecutionStarted {
 
 /// See [`EventType::ExecutionCompleted`].
 #[derive(Clone, Message, PartialEq)]
+#[non_exhaustive]
 pub struct ExecutionCompleted {
     #[prost(enumeration = "OrchestrationStatus", tag = "1")]
     pub orchestration_status: i32,
@@ -186,6 +265,7 @@ pub struct ExecutionCompleted {
 
 /// See [`EventType::TaskScheduled`].
 #[derive(Clone, Eq, Message, PartialEq)]
+#[non_exhaustive]
 pub struct TaskScheduled {
     #[prost(string, tag = "1")]
     pub name: String,
@@ -199,6 +279,7 @@ pub struct TaskScheduled {
 
 /// See [`EventType::TaskCompleted`] and [`EventType::SubOrchestrationInstanceCompleted`].
 #[derive(Clone, Eq, Message, PartialEq)]
+#[non_exhaustive]
 pub struct TaskCompleted {
     /// The id of the action.
     #[prost(int32, tag = "1")]
@@ -210,6 +291,7 @@ pub struct TaskCompleted {
 
 /// See [`EventType::TaskFailed`] and [`EventType::SubOrchestrationInstanceFailed`].
 #[derive(Clone, Message, PartialEq)]
+#[non_exhaustive]
 pub struct TaskFailed {
     /// The id of the action.
     #[prost(int32, tag = "1")]
@@ -220,6 +302,7 @@ pub struct TaskFailed {
 }
 
 #[derive(Clone, Message, PartialEq)]
+#[non_exhaustive]
 pub struct FailureDetails {
     #[prost(string, tag = "1")]
     pub error_type: String,
@@ -236,6 +319,7 @@ pub struct FailureDetails {
 
 /// A child: [`EventType::SubOrchestrationInstanceCreated`] and [`ActionType::CreateSubOrchestration`].
 #[derive(Clone, Eq, Message, PartialEq)]
+#[non_exhaustive]
 pub struct SubOrchestration {
     /// Of the child; one that is empty never starts.
     #[prost(string, tag = "1")]
@@ -250,6 +334,7 @@ pub struct SubOrchestration {
 
 /// A timer: [`EventType::TimerCreated`] and [`ActionType::CreateTimer`].
 #[derive(Clone, Copy, Eq, Message, PartialEq)]
+#[non_exhaustive]
 pub struct TimerCreated {
     #[prost(message, optional, tag = "1")]
     pub fire_at: Option<Timestamp>,
@@ -257,6 +342,7 @@ pub struct TimerCreated {
 
 /// See [`EventType::TimerFired`].
 #[derive(Clone, Copy, Eq, Message, PartialEq)]
+#[non_exhaustive]
 pub struct TimerFired {
     /// When it was to.
     #[prost(message, optional, tag = "1")]
@@ -268,6 +354,7 @@ pub struct TimerFired {
 
 /// See [`EventType::EventSent`].
 #[derive(Clone, Eq, Message, PartialEq)]
+#[non_exhaustive]
 pub struct EventSent {
     #[prost(string, tag = "1")]
     pub instance_id: String,
@@ -279,6 +366,7 @@ pub struct EventSent {
 
 /// See [`EventType::EventRaised`].
 #[derive(Clone, Eq, Message, PartialEq)]
+#[non_exhaustive]
 pub struct EventRaised {
     /// The event; compared without regard to case.
     #[prost(string, tag = "1")]
@@ -289,6 +377,7 @@ pub struct EventRaised {
 
 /// Something the orchestrator wants done.
 #[derive(Clone, Message, PartialEq)]
+#[non_exhaustive]
 pub struct OrchestratorAction {
     /// Unique in the execution; becomes the event id of what is written for it.
     #[prost(int32, tag = "1")]
@@ -298,6 +387,7 @@ pub struct OrchestratorAction {
 }
 
 #[derive(Clone, Oneof, PartialEq)]
+#[non_exhaustive]
 pub enum ActionType {
     #[prost(message, tag = "2")]
     ScheduleTask(TaskScheduled),
@@ -315,6 +405,7 @@ pub enum ActionType {
 
 /// See [`ActionType::SendEvent`].
 #[derive(Clone, Eq, Message, PartialEq)]
+#[non_exhaustive]
 pub struct SendEvent {
     #[prost(message, optional, tag = "1")]
     pub instance: Option<OrchestrationInstance>,
@@ -326,6 +417,7 @@ pub struct SendEvent {
 
 /// See [`ActionType::CompleteOrchestration`].
 #[derive(Clone, Message, PartialEq)]
+#[non_exhaustive]
 pub struct CompleteOrchestration {
     #[prost(enumeration = "OrchestrationStatus", tag = "1")]
     pub orchestration_status: i32,
@@ -347,6 +439,7 @@ pub struct CompleteOrchestration {
 /// State of an instance.
 #[derive(Clone, Copy, Debug, Enumeration, Eq, Ord, PartialEq, PartialOrd)]
 #[repr(i32)]
+#[non_exhaustive]
 #[allow(missing_docs, reason = "the protocol's own words")]
 pub enum OrchestrationStatus {
     Running = 0,

@@ -8,11 +8,11 @@ use super::error::Error;
 ///
 /// ```
 /// # use std::time::Duration;
-/// # use crate::engine::RetryPolicy;
+/// # use durable::RetryPolicy;
 /// let policy = RetryPolicy::new(5, Duration::from_secs(1))
 ///     .backoff(2.0)
 ///     .longest_pause(Duration::from_secs(30))
-///     .unless(|error| error.message.contains("404"));
+///     .unless(|error| error.error_type == "NotFound");
 /// ```
 #[derive(Clone)]
 pub struct RetryPolicy {
@@ -60,7 +60,7 @@ impl RetryPolicy {
     /// The pause after so many failures; `None` when that was the last attempt. A failure that says of itself that it cannot be
     /// retried is believed.
     pub(super) fn pause_after(&self, failures: u32, error: &Error) -> Option<Duration> {
-        let is_final = error.cause.as_ref().is_some_and(|it| it.is_non_retriable) || (self.is_final)(error);
+        let is_final = error.is_non_retriable || (self.is_final)(error);
         if failures >= self.attempts || is_final {
             return None;
         }

@@ -26,7 +26,8 @@ pub trait Durable: Future + Unpin {
     fn ready_at(&self) -> Option<u64>;
 }
 
-/// An activity, child, timer or event that is waited for. It is under way from its creation on, awaited or not.
+/// An activity, child or event. It is under way from its creation on, awaited or not.
+#[must_use = "its outcome, failures included, is known only to who awaits it"]
 pub struct Task<T> {
     state: Rc<RefCell<State>>,
     key: Key,
@@ -85,6 +86,7 @@ pub(super) fn decode<T: DeserializeOwned>(text: Option<&str>, what: &str) -> Res
 }
 
 /// An activity that is tried again after a failure, as its policy says.
+#[must_use = "a failed attempt is repeated only while it is awaited"]
 pub struct Retried<T> {
     context: Context,
     name: String,
@@ -153,6 +155,7 @@ impl<T: DeserializeOwned> Durable for Retried<T> {
 
 /// A point in time. A queue message lives seven days at most, so a longer wait is one timer after another.
 #[derive(Debug)]
+#[must_use = "nothing waits for a timer that is not awaited"]
 pub struct Timer {
     context: Context,
     fire_at: OffsetDateTime,

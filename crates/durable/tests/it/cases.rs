@@ -32,17 +32,16 @@ where
         all.push(event(id, seconds, event_type));
     }
     let new_events = all.split_off(all.len() - new);
-    let request = OrchestratorRequest {
-        instance_id: "i".to_owned(),
-        past_events: all,
-        new_events,
-        ..OrchestratorRequest::default()
-    };
+    let request = OrchestratorRequest::with(|set| {
+        set.instance_id = "i".to_owned();
+        set.past_events = all;
+        set.new_events = new_events;
+    });
     replay(request, orchestrator, || Duration::ZERO)
 }
 
 fn begin() -> Vec<EventType> {
-    vec![EventType::OrchestratorStarted(Nothing {}), started("null", 0)]
+    vec![EventType::OrchestratorStarted(Nothing::default()), started("null", 0)]
 }
 
 fn after(events: &[EventType]) -> Vec<EventType> {
@@ -50,28 +49,30 @@ fn after(events: &[EventType]) -> Vec<EventType> {
 }
 
 fn scheduled(name: &str) -> EventType {
-    EventType::TaskScheduled(TaskScheduled { name: name.to_owned(), ..TaskScheduled::default() })
+    EventType::TaskScheduled(TaskScheduled::new(name.to_owned(), None))
 }
 
 fn completed(id: i32, result: &str) -> EventType {
-    EventType::TaskCompleted(TaskCompleted { task_scheduled_id: id, result: Some(result.to_owned()) })
+    EventType::TaskCompleted(TaskCompleted::new(id, Some(result.to_owned())))
 }
 
 fn failed(id: i32) -> EventType {
-    let details = FailureDetails { error_message: "disk full".to_owned(), ..FailureDetails::default() };
-    EventType::TaskFailed(TaskFailed { task_scheduled_id: id, failure_details: Some(Box::new(details)) })
+    let details = FailureDetails::with(|set| {
+        set.error_message = "disk full".to_owned();
+    });
+    EventType::TaskFailed(TaskFailed::new(id, Some(Box::new(details))))
 }
 
 fn raised(name: &str, input: &str) -> EventType {
-    EventType::EventRaised(EventRaised { name: name.to_owned(), input: Some(input.to_owned()) })
+    EventType::EventRaised(EventRaised::new(name.to_owned(), Some(input.to_owned())))
 }
 
 fn fired(timer_id: i32) -> EventType {
-    EventType::TimerFired(TimerFired { fire_at: None, timer_id })
+    EventType::TimerFired(TimerFired::new(None, timer_id))
 }
 
 fn reason(text: &str) -> Reason {
-    Reason { input: Some(text.to_owned()) }
+    Reason::new(Some(text.to_owned()))
 }
 
 /// `(id, what)` of each action.
@@ -85,6 +86,7 @@ fn actions(turn: &Turn) -> Vec<(i32, String)> {
             Some(details) => format!("failed {}", details.error_type),
             None => format!("completed {}", it.result.as_deref().unwrap_or_default()),
         },
+        other => format!("{other:?}"),
     };
     turn.response.actions.iter().map(|it| (it.id, name(it))).collect()
 }
@@ -139,10 +141,9 @@ fn a_step_of_another_name_is_a_mismatch() {
 
 #[test]
 fn an_input_of_another_shape_fails_before_the_first_step() {
-    let request = OrchestratorRequest {
-        new_events: vec![event(-1, 1, started("{\"a\":1}", 0))],
-        ..OrchestratorRequest::default()
-    };
+    let request = OrchestratorRequest::with(|set| {
+        set.new_events = vec![event(-1, 1, started("{\"a\":1}", 0))];
+    });
     let orchestrator = async |_: Context, input: u32| Ok::<_, Error>(input);
     let turn = replay(request, orchestrator, || Duration::ZERO);
     check(&turn, &[(0, "failed DecodeError")]);
@@ -150,10 +151,9 @@ fn an_input_of_another_shape_fails_before_the_first_step() {
 
 #[test]
 fn an_input_that_was_encoded_twice_is_understood() {
-    let request = OrchestratorRequest {
-        new_events: vec![event(-1, 1, started(r#""{\"n\":5}""#, 0))],
-        ..OrchestratorRequest::default()
-    };
+    let request = OrchestratorRequest::with(|set| {
+        set.new_events = vec![event(-1, 1, started(r#""{\"n\":5}""#, 0))];
+    });
     #[derive(serde::Deserialize)]
     struct Input {
         n: u32,
@@ -307,18 +307,19 @@ fn a_long_timer_is_made_of_parts_of_six_days() {
     let at = |seconds: i64, event_type| event(-1, seconds, event_type);
     let mut past: Vec<HistoryEvent> =
         begin().into_iter().zip(1..).map(|(it, seconds)| event(-1, seconds, it)).collect();
-    past.extend([event(0, 3, created()), at(1 + 6 * day, EventType::OrchestratorStarted(Nothing {}))]);
-    let request = |past: &[HistoryEvent], new| OrchestratorRequest {
-        past_events: past.to_vec(),
-        new_events: new,
-        ..OrchestratorRequest::default()
+    past.extend([event(0, 3, created()), at(1 + 6 * day, EventType::OrchestratorStarted(Nothing::default()))]);
+    let request = |past: &[HistoryEvent], new| {
+        OrchestratorRequest::with(|set| {
+            set.past_events = past.to_vec();
+            set.new_events = new;
+        })
     };
     let second = replay(request(&past, vec![at(3, fired(0))]), long, || Duration::ZERO);
     check(&second, &[(1, &format!("timer {}", 1 + 12 * day))]);
     past.extend([
         at(3, fired(0)),
         event(1, 3, created()),
-        at(1 + 12 * day, EventType::OrchestratorStarted(Nothing {})),
+        at(1 + 12 * day, EventType::OrchestratorStarted(Nothing::default())),
     ]);
     let third = replay(request(&past, vec![at(3, fired(1))]), long, || Duration::ZERO);
     check(&third, &[(2, &format!("timer {}", 1 + 14 * day))]);
@@ -353,7 +354,7 @@ fn a_lost_race_can_be_waited_for_again() {
     check(&turn(begin(), 2, patient), &[(0, "timer 61")]);
     let timer = EventType::TimerCreated(TimerCreated::default());
     check(&turn(after(&[timer.clone(), fired(0)]), 1, patient), &[(1, "event reminder")]);
-    let sent = EventType::EventSent(EventSent { name: "reminder".to_owned(), ..EventSent::default() });
+    let sent = EventType::EventSent(EventSent::new(String::new(), "reminder".to_owned(), None));
     check(&turn(after(&[timer, fired(0), sent, raised("answer", "42")]), 1, patient), &[(2, "completed 42")]);
 }
 

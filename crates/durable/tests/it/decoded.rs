@@ -4,20 +4,19 @@ use durable::protocol::*;
 use serde_json::Value;
 
 pub(crate) fn request(json: &Value) -> OrchestratorRequest {
-    OrchestratorRequest {
-        instance_id: text(&json["instanceId"]),
-        past_events: events(&json["pastEvents"]),
-        new_events: events(&json["newEvents"]),
-        ..OrchestratorRequest::default()
-    }
+    OrchestratorRequest::with(|set| {
+        set.instance_id = text(&json["instanceId"]);
+        set.past_events = events(&json["pastEvents"]);
+        set.new_events = events(&json["newEvents"]);
+    })
 }
 
 pub(crate) fn response(json: &Value) -> OrchestratorResponse {
-    OrchestratorResponse {
-        instance_id: text(&json["instanceId"]),
-        actions: json["actions"].as_array().into_iter().flatten().map(action).collect(),
-        custom_status: wrapped(&json["customStatus"]),
-    }
+    OrchestratorResponse::with(|set| {
+        set.instance_id = text(&json["instanceId"]);
+        set.actions = json["actions"].as_array().into_iter().flatten().map(action).collect();
+        set.custom_status = wrapped(&json["customStatus"]);
+    })
 }
 
 fn events(json: &Value) -> Vec<HistoryEvent> {
@@ -33,49 +32,44 @@ fn event(json: &Value) -> HistoryEvent {
         .find(|(name, _)| !["eventId", "timestamp"].contains(&name.as_str()))
         .map(|(name, body)| (name.as_str(), body))
         .unwrap();
-    let reason = Reason { input: wrapped(&body["input"]) };
-    let completed = TaskCompleted { task_scheduled_id: id(&body["taskScheduledId"]), result: wrapped(&body["result"]) };
-    let failed = TaskFailed {
-        task_scheduled_id: id(&body["taskScheduledId"]),
-        failure_details: details(&body["failureDetails"]),
-    };
+    let reason = Reason::new(wrapped(&body["input"]));
+    let completed = TaskCompleted::new(id(&body["taskScheduledId"]), wrapped(&body["result"]));
+    let failed = TaskFailed::new(id(&body["taskScheduledId"]), details(&body["failureDetails"]));
     let name = text(&body["name"]);
     let event_type = match kind {
-        "orchestratorStarted" => E::OrchestratorStarted(Nothing {}),
-        "orchestratorCompleted" => E::OrchestratorCompleted(Nothing {}),
-        "executionStarted" => E::ExecutionStarted(Box::new(ExecutionStarted {
-            name,
-            version: wrapped(&body["version"]),
-            input: wrapped(&body["input"]),
-            orchestration_instance: Some(OrchestrationInstance {
-                instance_id: text(&body["orchestrationInstance"]["instanceId"]),
-                execution_id: wrapped(&body["orchestrationInstance"]["executionId"]),
-            }),
-            parent_instance: None,
-        })),
+        "orchestratorStarted" => E::OrchestratorStarted(Nothing::default()),
+        "orchestratorCompleted" => E::OrchestratorCompleted(Nothing::default()),
+        "executionStarted" => E::ExecutionStarted(Box::new(ExecutionStarted::with(|set| {
+            set.name = name;
+            set.version = wrapped(&body["version"]);
+            set.input = wrapped(&body["input"]);
+            set.orchestration_instance = Some(OrchestrationInstance::new(
+                text(&body["orchestrationInstance"]["instanceId"]),
+                wrapped(&body["orchestrationInstance"]["executionId"]),
+            ));
+            set.parent_instance = None;
+        }))),
         "executionTerminated" => E::ExecutionTerminated(reason),
         "executionSuspended" => E::ExecutionSuspended(reason),
         "executionResumed" => E::ExecutionResumed(reason),
-        "taskScheduled" => E::TaskScheduled(TaskScheduled { name, ..TaskScheduled::default() }),
+        "taskScheduled" => E::TaskScheduled(TaskScheduled::new(name, None)),
         "taskCompleted" => E::TaskCompleted(completed),
         "taskFailed" => E::TaskFailed(failed),
         "subOrchestrationInstanceCompleted" => E::SubOrchestrationInstanceCompleted(completed),
         "subOrchestrationInstanceFailed" => E::SubOrchestrationInstanceFailed(failed),
-        "subOrchestrationInstanceCreated" => E::SubOrchestrationInstanceCreated(Box::new(SubOrchestration {
-            instance_id: text(&body["instanceId"]),
-            name,
-            ..SubOrchestration::default()
-        })),
-        "timerCreated" => E::TimerCreated(TimerCreated { fire_at: time(&body["fireAt"]) }),
-        "timerFired" => E::TimerFired(TimerFired { fire_at: time(&body["fireAt"]), timer_id: id(&body["timerId"]) }),
-        "eventRaised" => E::EventRaised(EventRaised { name, input: wrapped(&body["input"]) }),
+        "subOrchestrationInstanceCreated" => {
+            E::SubOrchestrationInstanceCreated(Box::new(SubOrchestration::new(text(&body["instanceId"]), name, None)))
+        }
+        "timerCreated" => E::TimerCreated(TimerCreated::new(time(&body["fireAt"]))),
+        "timerFired" => E::TimerFired(TimerFired::new(time(&body["fireAt"]), id(&body["timerId"]))),
+        "eventRaised" => E::EventRaised(EventRaised::new(name, wrapped(&body["input"]))),
         "eventSent" => {
             let instance_id = text(&body["instanceId"]);
-            E::EventSent(EventSent { instance_id, name, input: wrapped(&body["input"]) })
+            E::EventSent(EventSent::new(instance_id, name, wrapped(&body["input"])))
         }
         other => panic!("{other} is not in any recording"),
     };
-    HistoryEvent { event_id: id(&json["eventId"]), timestamp: time(&json["timestamp"]), event_type: Some(event_type) }
+    HistoryEvent::new(id(&json["eventId"]), time(&json["timestamp"]), Some(event_type))
 }
 
 fn action(json: &Value) -> OrchestratorAction {
@@ -89,43 +83,36 @@ fn action(json: &Value) -> OrchestratorAction {
         .unwrap();
     let name = text(&body["name"]);
     let action_type = match kind {
-        "scheduleTask" => A::ScheduleTask(TaskScheduled { name, version: None, input: wrapped(&body["input"]) }),
-        "createTimer" => A::CreateTimer(TimerCreated { fire_at: time(&body["fireAt"]) }),
-        "createSubOrchestration" => A::CreateSubOrchestration(SubOrchestration {
-            instance_id: text(&body["instanceId"]),
+        "scheduleTask" => A::ScheduleTask(TaskScheduled::new(name, wrapped(&body["input"]))),
+        "createTimer" => A::CreateTimer(TimerCreated::new(time(&body["fireAt"]))),
+        "createSubOrchestration" => {
+            A::CreateSubOrchestration(SubOrchestration::new(text(&body["instanceId"]), name, wrapped(&body["input"])))
+        }
+        "sendEvent" => A::SendEvent(SendEvent::new(
+            Some(OrchestrationInstance::new(text(&body["instance"]["instanceId"]), None)),
             name,
-            version: None,
-            input: wrapped(&body["input"]),
-        }),
-        "sendEvent" => A::SendEvent(SendEvent {
-            instance: Some(OrchestrationInstance {
-                instance_id: text(&body["instance"]["instanceId"]),
-                execution_id: None,
-            }),
-            name,
-            data: wrapped(&body["data"]),
-        }),
-        "completeOrchestration" => A::CompleteOrchestration(CompleteOrchestration {
-            orchestration_status: id(&body["orchestrationStatus"]),
-            result: wrapped(&body["result"]),
-            carryover_events: events(&body["carryoverEvents"]),
-            failure_details: details(&body["failureDetails"]),
-            ..CompleteOrchestration::default()
-        }),
+            wrapped(&body["data"]),
+        )),
+        "completeOrchestration" => A::CompleteOrchestration(CompleteOrchestration::with(|set| {
+            set.orchestration_status = id(&body["orchestrationStatus"]);
+            set.result = wrapped(&body["result"]);
+            set.carryover_events = events(&body["carryoverEvents"]);
+            set.failure_details = details(&body["failureDetails"]);
+        })),
         other => panic!("{other} is not in any recording"),
     };
-    OrchestratorAction { id: id(&json["id"]), action_type: Some(action_type) }
+    OrchestratorAction::new(id(&json["id"]), Some(action_type))
 }
 
 fn details(json: &Value) -> Option<Box<FailureDetails>> {
     json.as_object()?;
-    Some(Box::new(FailureDetails {
-        error_type: text(&json["errorType"]),
-        error_message: text(&json["errorMessage"]),
-        stack_trace: wrapped(&json["stackTrace"]),
-        inner_failure: details(&json["innerFailure"]),
-        is_non_retriable: false,
-    }))
+    Some(Box::new(FailureDetails::with(|set| {
+        set.error_type = text(&json["errorType"]);
+        set.error_message = text(&json["errorMessage"]);
+        set.stack_trace = wrapped(&json["stackTrace"]);
+        set.inner_failure = details(&json["innerFailure"]);
+        set.is_non_retriable = false;
+    })))
 }
 
 fn text(json: &Value) -> String {
@@ -143,5 +130,5 @@ fn id(json: &Value) -> i32 {
 
 fn time(json: &Value) -> Option<Timestamp> {
     let seconds = json.get("seconds").map(|it| it.as_i64().or_else(|| it.as_str()?.parse().ok()).unwrap())?;
-    Some(Timestamp { seconds, nanos: id(&json["nanos"]) })
+    Some(Timestamp::new(seconds, id(&json["nanos"])))
 }

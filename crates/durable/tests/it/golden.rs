@@ -30,12 +30,11 @@ async fn recorded(ctx: Context, input: Value) -> Result<Value, Error> {
         }
         Some("fail") => Err(Error::new("MyError", "it broke")),
         Some("oom") => {
-            let inner = FailureDetails {
-                error_type: "System.OutOfMemoryException".to_owned(),
-                error_message: "y".to_owned(),
-                ..FailureDetails::default()
-            };
-            Err(Error { cause: Some(Box::new(inner)), ..Error::new("Outer", "x") })
+            let inner = FailureDetails::with(|set| {
+                set.error_type = "System.OutOfMemoryException".to_owned();
+                set.error_message = "y".to_owned();
+            });
+            Err(Error::new("Outer", "x").caused_by(inner))
         }
         Some("sub") => {
             let child = if input["child"].is_null() { json!({"n": 1}) } else { input["child"].clone() };

@@ -39,7 +39,8 @@ proptest! {
         let events: Vec<HistoryEvent> = request.past_events.iter().chain(&request.new_events).cloned().collect();
         for end in [cut.index(events.len()) + 1, events.len()] {
             let (past, new) = events[..end].split_at(end - 1);
-            let request = OrchestratorRequest { past_events: past.to_vec(), new_events: new.to_vec(), ..request.clone() };
+            let mut request = request.clone();
+            (request.past_events, request.new_events) = (past.to_vec(), new.to_vec());
             let turn = replay(request, interpret, || Duration::ZERO);
             let had = recorded(&events[..end]);
             let ids: Vec<i32> = turn.response.actions.iter().map(|it| it.id).collect();

@@ -27,19 +27,16 @@ pub(super) fn life(seed: u64) -> (Program, Vec<Episode>) {
 }
 
 pub(super) fn event(event_id: i32, seconds: i64, event_type: EventType) -> HistoryEvent {
-    HistoryEvent { event_id, timestamp: Some(Timestamp { seconds, nanos: 0 }), event_type: Some(event_type) }
+    HistoryEvent::new(event_id, Some(Timestamp::new(seconds, 0)), Some(event_type))
 }
 
 pub(super) fn started(input: &str, execution: u32) -> EventType {
-    EventType::ExecutionStarted(Box::new(ExecutionStarted {
-        name: "interpret".to_owned(),
-        input: Some(input.to_owned()),
-        orchestration_instance: Some(OrchestrationInstance {
-            instance_id: "life".to_owned(),
-            execution_id: Some(format!("execution-{execution}")),
-        }),
-        ..ExecutionStarted::default()
-    }))
+    EventType::ExecutionStarted(Box::new(ExecutionStarted::with(|set| {
+        set.name = "interpret".to_owned();
+        set.input = Some(input.to_owned());
+        set.orchestration_instance =
+            Some(OrchestrationInstance::new("life".to_owned(), Some(format!("execution-{execution}"))));
+    })))
 }
 
 struct World {
@@ -73,14 +70,13 @@ impl World {
         loop {
             assert!(episodes.len() < 500, "{program:?} does not end");
             self.seconds += 1;
-            let mut new = vec![event(-1, self.seconds, EventType::OrchestratorStarted(Nothing {}))];
+            let mut new = vec![event(-1, self.seconds, EventType::OrchestratorStarted(Nothing::default()))];
             new.extend(told.into_iter().map(|it| event(-1, self.seconds, it)));
-            let request = OrchestratorRequest {
-                instance_id: "life".to_owned(),
-                past_events: self.past.clone(),
-                new_events: new.clone(),
-                ..OrchestratorRequest::default()
-            };
+            let request = OrchestratorRequest::with(|set| {
+                set.instance_id = "life".to_owned();
+                set.past_events = self.past.clone();
+                set.new_events = new.clone();
+            });
             let turn = replay(request.clone(), interpret, || Duration::ZERO);
             let outcome = turn.outcome;
             let actions = turn.response.actions.clone();
@@ -89,7 +85,7 @@ impl World {
             match outcome {
                 TurnOutcome::Waiting => {
                     actions.into_iter().for_each(|it| self.take(it));
-                    self.past.push(event(-1, self.seconds, EventType::OrchestratorCompleted(Nothing {})));
+                    self.past.push(event(-1, self.seconds, EventType::OrchestratorCompleted(Nothing::default())));
                     told = self.tell();
                 }
                 TurnOutcome::ContinuedAsNew => told = self.begin_again(actions),
@@ -108,27 +104,30 @@ impl World {
         let (recorded, outcome) = match action.action_type.unwrap() {
             ActionType::ScheduleTask(it) => {
                 let outcome = if self.fails(&it.name, it.input.as_deref()) {
-                    EventType::TaskFailed(TaskFailed {
-                        task_scheduled_id: id,
-                        failure_details: Some(Box::new(broken())),
-                    })
+                    EventType::TaskFailed(TaskFailed::new(id, Some(Box::new(broken()))))
                 } else {
-                    EventType::TaskCompleted(TaskCompleted { task_scheduled_id: id, result: it.input })
+                    EventType::TaskCompleted(TaskCompleted::new(id, it.input))
                 };
-                (EventType::TaskScheduled(TaskScheduled { name: it.name, ..TaskScheduled::default() }), outcome)
+                (EventType::TaskScheduled(TaskScheduled::new(it.name, None)), outcome)
             }
             ActionType::CreateSubOrchestration(it) => {
                 let outcome = if it.name.starts_with("bad") {
                     let failure_details = Some(Box::new(broken()));
-                    EventType::SubOrchestrationInstanceFailed(TaskFailed { task_scheduled_id: id, failure_details })
+                    EventType::SubOrchestrationInstanceFailed(TaskFailed::new(id, failure_details))
                 } else {
                     let result = it.input.clone();
-                    EventType::SubOrchestrationInstanceCompleted(TaskCompleted { task_scheduled_id: id, result })
+                    EventType::SubOrchestrationInstanceCompleted(TaskCompleted::new(id, result))
                 };
-                (EventType::SubOrchestrationInstanceCreated(Box::new(SubOrchestration { input: None, ..it })), outcome)
+                (
+                    EventType::SubOrchestrationInstanceCreated(Box::new(SubOrchestration::with(|set| {
+                        *set = it;
+                        set.input = None;
+                    }))),
+                    outcome,
+                )
             }
             ActionType::CreateTimer(it) => {
-                let fired = TimerFired { fire_at: it.fire_at, timer_id: id };
+                let fired = TimerFired::new(it.fire_at, id);
                 (EventType::TimerCreated(it), EventType::TimerFired(fired))
             }
             other => panic!("{other:?} is no part of a program"),
@@ -151,7 +150,7 @@ impl World {
             let name = self.events.remove(0);
             let input = Some(format!("\"{name}\""));
             // Events are found whatever their case.
-            self.waiting.push(EventType::EventRaised(EventRaised { name: name.to_uppercase(), input }));
+            self.waiting.push(EventType::EventRaised(EventRaised::new(name.to_uppercase(), input)));
         }
         let count = 1 + self.chance(self.waiting.len());
         let mut told = Vec::new();
@@ -181,9 +180,8 @@ impl World {
 }
 
 fn broken() -> FailureDetails {
-    FailureDetails {
-        error_type: "Broken".to_owned(),
-        error_message: "it broke".to_owned(),
-        ..FailureDetails::default()
-    }
+    FailureDetails::with(|set| {
+        set.error_type = "Broken".to_owned();
+        set.error_message = "it broke".to_owned();
+    })
 }

@@ -34,35 +34,39 @@ pub fn body(iterations: u64) -> Vec<u8> {
 
 fn request(iterations: u64) -> OrchestratorRequest {
     let input = json!({ "iterations": iterations + 1, "continueAsNewEvery": 0, "batchIndex": 0, "instanceIndex": 0 });
-    let instance = OrchestrationInstance { instance_id: INSTANCE.to_owned(), execution_id: Some("e".repeat(32)) };
-    let started = ExecutionStarted {
-        name: ORCHESTRATOR_FUNCTION.to_owned(),
-        version: Some(String::new()),
-        input: Some(input.to_string()),
-        orchestration_instance: Some(instance),
-        parent_instance: None,
-    };
+    let instance = OrchestrationInstance::new(INSTANCE.to_owned(), Some("e".repeat(32)));
+    let started = ExecutionStarted::with(|set| {
+        set.name = ORCHESTRATOR_FUNCTION.to_owned();
+        set.version = Some(String::new());
+        set.input = Some(input.to_string());
+        set.orchestration_instance = Some(instance);
+        set.parent_instance = None;
+    });
     let mut past_events = vec![
-        event(-1, 0, EventType::OrchestratorStarted(Nothing {})),
+        event(-1, 0, EventType::OrchestratorStarted(Nothing::default())),
         event(-1, 0, EventType::ExecutionStarted(Box::new(started))),
     ];
     let mut new_events = Vec::new();
     for (index, id) in (0..iterations).zip(0..) {
-        let scheduled = TaskScheduled { name: ACTIVITY_FUNCTION.to_owned(), ..TaskScheduled::default() };
+        let scheduled = TaskScheduled::new(ACTIVITY_FUNCTION.to_owned(), None);
         past_events.push(event(id, index, EventType::TaskScheduled(scheduled)));
-        past_events.push(event(-1, index, EventType::OrchestratorCompleted(Nothing {})));
+        past_events.push(event(-1, index, EventType::OrchestratorCompleted(Nothing::default())));
         let result = json!({ "index": index, "instanceIndex": 0, "elapsedMs": 0.1 }).to_string();
-        let completed = TaskCompleted { task_scheduled_id: id, result: Some(result) };
+        let completed = TaskCompleted::new(id, Some(result));
         let episode = [
-            event(-1, index, EventType::OrchestratorStarted(Nothing {})),
+            event(-1, index, EventType::OrchestratorStarted(Nothing::default())),
             event(-1, index, EventType::TaskCompleted(completed)),
         ];
         if index + 1 == iterations { &mut new_events } else { &mut past_events }.extend(episode);
     }
-    OrchestratorRequest { instance_id: INSTANCE.to_owned(), past_events, new_events, ..OrchestratorRequest::default() }
+    OrchestratorRequest::with(|set| {
+        set.instance_id = INSTANCE.to_owned();
+        set.past_events = past_events;
+        set.new_events = new_events;
+    })
 }
 
 fn event(event_id: i32, second: u64, event_type: EventType) -> HistoryEvent {
     let seconds = BEGAN.saturating_add_unsigned(second);
-    HistoryEvent { event_id, timestamp: Some(Timestamp { seconds, nanos: 915_700 }), event_type: Some(event_type) }
+    HistoryEvent::new(event_id, Some(Timestamp::new(seconds, 915_700)), Some(event_type))
 }

@@ -80,18 +80,18 @@ impl TaskHub {
                 activity.name,
                 inner.functions.known_activities()
             );
-            return Some(EventType::TaskFailed(TaskFailed { task_scheduled_id, failure_details: None }));
+            return Some(EventType::TaskFailed(TaskFailed::new(task_scheduled_id, None)));
         };
         let outcome = inner.host.invoke(call(name, binding, activity)).await;
         match (outcome.reply, outcome.exception) {
             (Some(reply), _) => {
                 let result = texts::result(&reply.return_value);
-                Some(EventType::TaskCompleted(TaskCompleted { task_scheduled_id, result }))
+                Some(EventType::TaskCompleted(TaskCompleted::new(task_scheduled_id, result)))
             }
             _ if inner.stopping.is_cancelled() => None,
             (None, exception) => {
                 let failure_details = exception.as_ref().map(|it| Box::new(details(it)));
-                Some(EventType::TaskFailed(TaskFailed { task_scheduled_id, failure_details }))
+                Some(EventType::TaskFailed(TaskFailed::new(task_scheduled_id, failure_details)))
             }
         }
     }
@@ -116,10 +116,9 @@ fn call(name: &str, binding: &str, activity: &Activity) -> Call {
 }
 
 fn details(exception: &Exception) -> FailureDetails {
-    FailureDetails {
-        error_type: exception.kind.clone(),
-        error_message: exception.message.clone(),
-        inner_failure: exception.inner.as_deref().map(|it| Box::new(details(it))),
-        ..FailureDetails::default()
-    }
+    FailureDetails::with(|set| {
+        set.error_type = exception.kind.clone();
+        set.error_message = exception.message.clone();
+        set.inner_failure = exception.inner.as_deref().map(|it| Box::new(details(it)));
+    })
 }

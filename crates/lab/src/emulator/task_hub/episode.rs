@@ -12,7 +12,7 @@ use durable::protocol::{
 };
 
 /// `entityMessageReorderWindow`: always sent.
-const REORDER_WINDOW: Timestamp = Timestamp { seconds: 1800, nanos: 0 };
+const REORDER_WINDOW: Timestamp = Timestamp::new(1800, 0);
 /// A failure whose cause is of this type is taken back and tried again (extension: `RemoteOrchestratorContext.cs`).
 const OUT_OF_MEMORY: &str = "System.OutOfMemoryException";
 
@@ -67,13 +67,13 @@ impl TaskHub {
 /// The trigger's value: a .NET string, hence in quotes of its own.
 fn trigger_value(instance_id: &str, given: &mut Given) -> String {
     // Lent to the message and taken back: histories are long.
-    let request = OrchestratorRequest {
-        instance_id: instance_id.to_owned(),
-        execution_id: None,
-        past_events: std::mem::take(&mut given.past),
-        new_events: std::mem::take(&mut given.new),
-        entity_parameters: Some(EntityParameters { reorder_window: Some(REORDER_WINDOW) }),
-    };
+    let request = OrchestratorRequest::with(|set| {
+        set.instance_id = instance_id.to_owned();
+        set.execution_id = None;
+        set.past_events = std::mem::take(&mut given.past);
+        set.new_events = std::mem::take(&mut given.new);
+        set.entity_parameters = Some(EntityParameters::new(Some(REORDER_WINDOW)));
+    });
     let text = format!("\"{}\"", STANDARD.encode(request.encode_to_vec()));
     (given.past, given.new) = (request.past_events, request.new_events);
     text
@@ -135,15 +135,20 @@ fn is_out_of_memory(response: &OrchestratorResponse) -> bool {
 fn unhandled(function: &str, details: &str) -> Answer {
     let message = format!("Function '{function}' failed with an unhandled exception.");
     let output = serde_json::json!({ "message": message, "details": details });
-    end(CompleteOrchestration { result: Some(output.to_string()), ..CompleteOrchestration::default() })
+    end(CompleteOrchestration::with(|set| {
+        set.result = Some(output.to_string());
+    }))
 }
 
 fn failed(message: &str) -> Answer {
-    end(CompleteOrchestration { result: Some(Value::from(message).to_string()), ..CompleteOrchestration::default() })
+    end(CompleteOrchestration::with(|set| {
+        set.result = Some(Value::from(message).to_string());
+    }))
 }
 
 fn end(complete: CompleteOrchestration) -> Answer {
-    let complete = CompleteOrchestration { orchestration_status: OrchestrationStatus::Failed as i32, ..complete };
-    let action = OrchestratorAction { id: -1, action_type: Some(ActionType::CompleteOrchestration(complete)) };
+    let mut complete = complete;
+    complete.orchestration_status = OrchestrationStatus::Failed as i32;
+    let action = OrchestratorAction::new(-1, Some(ActionType::CompleteOrchestration(complete)));
     Answer { actions: vec![action], custom_status: None }
 }

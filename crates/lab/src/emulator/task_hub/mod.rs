@@ -279,10 +279,10 @@ impl Instance {
 impl From<Signal> for EventType {
     fn from(signal: Signal) -> Self {
         match signal {
-            Signal::Raise { name, input } => Self::EventRaised(EventRaised { name, input }),
-            Signal::Terminate(reason) => Self::ExecutionTerminated(Reason { input: reason }),
-            Signal::Suspend(reason) => Self::ExecutionSuspended(Reason { input: reason }),
-            Signal::Resume(reason) => Self::ExecutionResumed(Reason { input: reason }),
+            Signal::Raise { name, input } => Self::EventRaised(EventRaised::new(name, input)),
+            Signal::Terminate(reason) => Self::ExecutionTerminated(Reason::new(reason)),
+            Signal::Suspend(reason) => Self::ExecutionSuspended(Reason::new(reason)),
+            Signal::Resume(reason) => Self::ExecutionResumed(Reason::new(reason)),
         }
     }
 }

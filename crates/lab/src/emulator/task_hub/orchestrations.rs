@@ -121,7 +121,7 @@ impl TaskHub {
         let read = began.elapsed();
         let Loaded { instance, messages, past } = loaded;
         let consumed = messages.iter().map(|it| it.id).collect();
-        let mut new = vec![event(-1, EventType::OrchestratorStarted(Nothing {}))];
+        let mut new = vec![event(-1, EventType::OrchestratorStarted(Nothing::default()))];
         new.extend(messages.into_iter().map(|it| it.event));
         let mut outcome = Outcome::new(instance, past.len(), consumed);
         let mut given = Given { past, new };
@@ -211,7 +211,7 @@ impl Outcome {
         self.events.extend(new);
         self.instance.custom_status = answer.custom_status;
         let mut next = None;
-        for OrchestratorAction { id, action_type } in answer.actions {
+        for OrchestratorAction { id, action_type, .. } in answer.actions {
             match action_type {
                 Some(ActionType::CompleteOrchestration(complete))
                     if complete.orchestration_status == OrchestrationStatus::ContinuedAsNew as i32 =>
@@ -229,7 +229,7 @@ impl Outcome {
             Some(HistoryEvent { event_type: Some(EventType::OrchestratorCompleted(_)), .. })
         );
         if next.is_none() && !is_closed {
-            self.events.push(event(-1, EventType::OrchestratorCompleted(Nothing {})));
+            self.events.push(event(-1, EventType::OrchestratorCompleted(Nothing::default())));
         }
         next
     }
@@ -255,27 +255,30 @@ impl Outcome {
     fn act(&mut self, id: i32, action: ActionType, started: &ExecutionStarted) {
         let Instance { instance_id, execution_id, .. } = self.instance.clone();
         let event_type = match action {
-            ActionType::ScheduleTask(TaskScheduled { name, version, input }) => {
-                let scheduled = TaskScheduled { name: name.clone(), version, input: None };
+            ActionType::ScheduleTask(TaskScheduled { name, version, input, .. }) => {
+                let scheduled = TaskScheduled::with(|set| {
+                    set.name = name.clone();
+                    set.version = version;
+                    set.input = None;
+                });
                 self.activities.push(Activity { id: 0, instance_id, execution_id, task_id: id, name, input });
                 EventType::TaskScheduled(scheduled)
             }
-            ActionType::CreateTimer(TimerCreated { fire_at }) => {
+            ActionType::CreateTimer(TimerCreated { fire_at, .. }) => {
                 let due = fire_at.map(OffsetDateTime::from);
-                let fired = event(-1, EventType::TimerFired(TimerFired { fire_at, timer_id: id }));
+                let fired = event(-1, EventType::TimerFired(TimerFired::new(fire_at, id)));
                 self.messages.push((instance_id, Some(execution_id), due, fired));
-                EventType::TimerCreated(TimerCreated { fire_at })
+                EventType::TimerCreated(TimerCreated::new(fire_at))
             }
-            ActionType::CreateSubOrchestration(SubOrchestration { instance_id: child, name, version, input }) => {
-                let parent = ParentInstance {
-                    task_scheduled_id: id,
-                    name: Some(started.name.clone()),
-                    version: started.version.clone(),
-                    orchestration_instance: Some(OrchestrationInstance {
-                        instance_id,
-                        execution_id: Some(execution_id),
-                    }),
-                };
+            ActionType::CreateSubOrchestration(SubOrchestration {
+                instance_id: child, name, version, input, ..
+            }) => {
+                let parent = ParentInstance::with(|set| {
+                    set.task_scheduled_id = id;
+                    set.name = Some(started.name.clone());
+                    set.version = started.version.clone();
+                    set.orchestration_instance = Some(OrchestrationInstance::new(instance_id, Some(execution_id)));
+                });
                 let new = NewInstance {
                     instance_id: child.clone(),
                     name: name.clone(),
@@ -284,20 +287,20 @@ impl Outcome {
                     parent: Some(parent),
                 };
                 self.children.push(new);
-                EventType::SubOrchestrationInstanceCreated(Box::new(SubOrchestration {
-                    instance_id: child,
-                    name,
-                    version,
-                    input: None,
-                }))
+                EventType::SubOrchestrationInstanceCreated(Box::new(SubOrchestration::with(|set| {
+                    set.instance_id = child;
+                    set.name = name;
+                    set.version = version;
+                    set.input = None;
+                })))
             }
             ActionType::SendEvent(it) => {
                 let to = it.instance.map(|it| it.instance_id).unwrap_or_default();
-                let raised = EventRaised { name: it.name.clone(), input: it.data.clone() };
+                let raised = EventRaised::new(it.name.clone(), it.data.clone());
                 self.messages.push((to.clone(), None, None, event(-1, EventType::EventRaised(raised))));
-                EventType::EventSent(EventSent { instance_id: to, name: it.name, input: it.data })
+                EventType::EventSent(EventSent::new(to, it.name, it.data))
             }
-            ActionType::CompleteOrchestration(_) => return,
+            _ => return,
         };
         self.events.push(event(id, event_type));
     }
@@ -305,23 +308,19 @@ impl Outcome {
     fn continue_as_new(&mut self, started: &ExecutionStarted, complete: CompleteOrchestration) -> Given {
         let execution_id = Uuid::new_v4().simple().to_string();
         let input = complete.result;
-        let next = ExecutionStarted {
-            input: input.clone(),
-            orchestration_instance: Some(OrchestrationInstance {
-                instance_id: self.instance.instance_id.clone(),
-                execution_id: Some(execution_id.clone()),
-            }),
-            ..started.clone()
-        };
+        let mut next = started.clone();
+        next.input.clone_from(&input);
+        let (instance_id, next_id) = (self.instance.instance_id.clone(), Some(execution_id.clone()));
+        next.orchestration_instance = Some(OrchestrationInstance::new(instance_id, next_id));
         (self.instance.execution_id, self.instance.input) = (execution_id, input);
         (self.from, self.events) = (0, Vec::new());
         let carried = complete.carryover_events.into_iter().filter_map(|it| it.event_type);
         let mut new = vec![
-            event(-1, EventType::OrchestratorStarted(Nothing {})),
+            event(-1, EventType::OrchestratorStarted(Nothing::default())),
             event(-1, EventType::ExecutionStarted(Box::new(next))),
         ];
         new.extend(carried.map(|it| event(-1, it)));
-        new.push(event(-1, EventType::OrchestratorCompleted(Nothing {})));
+        new.push(event(-1, EventType::OrchestratorCompleted(Nothing::default())));
         Given { past: Vec::new(), new }
     }
 
@@ -337,7 +336,11 @@ impl Outcome {
         if let Some(parent) = &started.parent_instance {
             self.answer_parent(parent, status, result.clone(), failure_details.clone());
         }
-        let completed = ExecutionCompleted { orchestration_status, result, failure_details };
+        let completed = ExecutionCompleted::with(|set| {
+            set.orchestration_status = orchestration_status;
+            set.result = result;
+            set.failure_details = failure_details;
+        });
         self.events.push(event(id, EventType::ExecutionCompleted(completed)));
     }
 
@@ -348,16 +351,17 @@ impl Outcome {
         result: Option<String>,
         failure_details: Option<Box<FailureDetails>>,
     ) {
-        let Some(OrchestrationInstance { instance_id, execution_id }) = parent.orchestration_instance.clone() else {
+        let Some(OrchestrationInstance { instance_id, execution_id, .. }) = parent.orchestration_instance.clone()
+        else {
             return;
         };
         let task_scheduled_id = parent.task_scheduled_id;
         let event_type = if status == OrchestrationStatus::Completed {
-            EventType::SubOrchestrationInstanceCompleted(TaskCompleted { task_scheduled_id, result })
+            EventType::SubOrchestrationInstanceCompleted(TaskCompleted::new(task_scheduled_id, result))
         } else {
             // A handler that answered with an error leaves no details [recorded].
             let failure_details = failure_details.filter(|it| !it.error_type.is_empty());
-            EventType::SubOrchestrationInstanceFailed(TaskFailed { task_scheduled_id, failure_details })
+            EventType::SubOrchestrationInstanceFailed(TaskFailed::new(task_scheduled_id, failure_details))
         };
         self.messages.push((instance_id, execution_id, None, event(-1, event_type)));
     }
@@ -391,12 +395,11 @@ fn refuse_child(
     else {
         return Ok(());
     };
-    let details = FailureDetails {
-        error_type: "DurableTask.Core.Exceptions.OrchestrationAlreadyExistsException".to_owned(),
-        error_message: StartError::Exists { status }.to_string(),
-        ..FailureDetails::default()
-    };
-    let failed = TaskFailed { task_scheduled_id, failure_details: Some(Box::new(details)) };
+    let details = FailureDetails::with(|set| {
+        set.error_type = "DurableTask.Core.Exceptions.OrchestrationAlreadyExistsException".to_owned();
+        set.error_message = StartError::Exists { status }.to_string();
+    });
+    let failed = TaskFailed::new(task_scheduled_id, Some(Box::new(details)));
     let failed = event(-1, EventType::SubOrchestrationInstanceFailed(failed));
     rows::post(connection, &parent.instance_id, parent.execution_id.as_deref(), None, &failed)
 }

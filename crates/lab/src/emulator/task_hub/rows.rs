@@ -105,7 +105,7 @@ pub(super) fn now() -> OffsetDateTime {
 
 /// An event that happens now. `id` is that of the action it stands for, or -1.
 pub(super) fn event(id: i32, event_type: EventType) -> HistoryEvent {
-    HistoryEvent { event_id: id, timestamp: Some(Timestamp::from(now())), event_type: Some(event_type) }
+    HistoryEvent::new(id, Some(Timestamp::from(now())), Some(event_type))
 }
 
 /// A damaged event would be a damaged file.
@@ -195,16 +195,13 @@ pub(super) fn create(
     let sql = "INSERT INTO instances VALUES(?1, ?2, ?3, ?4, 0, ?5, NULL, NULL, ?6, ?6)";
     let status = OrchestrationStatus::Pending as i32;
     connection.prepare_cached(sql)?.execute(params![instance_id, execution_id, name, status, input, now])?;
-    let started = ExecutionStarted {
-        name,
-        version,
-        input,
-        orchestration_instance: Some(OrchestrationInstance {
-            instance_id: instance_id.clone(),
-            execution_id: Some(execution_id.clone()),
-        }),
-        parent_instance: parent,
-    };
+    let started = ExecutionStarted::with(|set| {
+        set.name = name;
+        set.version = version;
+        set.input = input;
+        set.orchestration_instance = Some(OrchestrationInstance::new(instance_id.clone(), Some(execution_id.clone())));
+        set.parent_instance = parent;
+    });
     post(
         connection,
         &instance_id,
