@@ -2,9 +2,7 @@
 
 #![doc = include_str!("ARCHITECTURE.md")]
 
-pub mod app;
 pub mod blob;
-pub mod front;
 pub mod functions;
 pub mod settings;
 pub mod telemetry;

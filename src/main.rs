@@ -2,16 +2,18 @@
 
 use std::process::ExitCode;
 
-use custom_handler::console;
+use anyhow::Context as _;
+use custom_handler::{Listener, ServeError, console};
 use incident_labs::{
     blob::tls,
-    front,
+    functions,
     settings::{
-        Settings,
+        BlobSettings, Settings, Variant,
         arguments::{Arguments, Role},
         process_environment,
     },
-    telemetry, worker,
+    telemetry,
+    worker::{self, Worker},
 };
 
 /// sysexits' EX_USAGE, for bad settings and arguments.
@@ -39,12 +41,41 @@ fn main() -> ExitCode {
                 None => return fail(EXIT_USAGE, "--worker: the app has no blob function"),
             }
         }
-        _ => front::run(&settings, arguments.variant),
+        _ => run_front(&settings, arguments.variant),
     };
     match result {
         Ok(code) => ExitCode::from(code),
         Err(error) => fail(1, &format!("{error:#}")),
     }
+}
+
+/// Runs the front until SIGTERM or Ctrl-C; gives its exit code.
+fn run_front(settings: &Settings, package_variant: Option<Variant>) -> anyhow::Result<u8> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let code = runtime.block_on(serve(settings, package_variant));
+    // Nothing that is still running may keep the process from ending.
+    runtime.shutdown_background();
+    code
+}
+
+async fn serve(settings: &Settings, package_variant: Option<Variant>) -> anyhow::Result<u8> {
+    let listener = Listener::bind(settings.port).await?.script_root(settings.script_root.as_deref());
+    telemetry::start_front(settings).context("cannot write to TELEMETRY_FOLDER")?;
+    let worker = settings.blob.as_ref().map(|blob| start_worker(blob, package_variant));
+    let code: Result<u8, ServeError> = functions::app(settings, worker.clone()).serve_on(listener).await;
+    if let Some(worker) = worker {
+        worker.stop().await;
+    }
+    Ok(code?)
+}
+
+fn start_worker(blob: &BlobSettings, package_variant: Option<Variant>) -> Worker {
+    let BlobSettings { variant, decided_by, max_concurrent_invocations, batch_size, .. } = blob;
+    tracing::info!(
+        "{variant} variant ({decided_by}): {max_concurrent_invocations} invocations at once, {batch_size} pieces in memory"
+    );
+    let arguments = package_variant.map(|it| vec!["--variant".to_owned(), it.name().to_owned()]).unwrap_or_default();
+    Worker::start(blob, arguments)
 }
 
 /// One line: the host keeps only the last three of stderr.

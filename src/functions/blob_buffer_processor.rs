@@ -1,101 +1,78 @@
 //! `BlobBufferProcessor`: a blob of the input container becomes a result record. The host tells which blob; the worker
 //! reads it.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
+use custom_handler::{App, BlobTrigger, Failure, wire::InvocationResult};
 use percent_encoding::percent_decode_str;
-use serde_json::Value;
-use tokio::time::Instant;
 use url::Url;
 
-use super::BLOB_FUNCTION;
+use super::Parts;
 use crate::{
     blob::BlobName,
     settings::Variant,
-    worker::{Context, Failure, Success, Worker},
+    worker::{self, Success, Worker},
 };
-use custom_handler::invocation::Invocation;
-use custom_handler::{clock::hms, console, wire as host, wire::InvocationResult};
+
+pub const NAME: &str = "BlobBufferProcessor";
 
 /// The function with what it needs.
 #[derive(Debug)]
-pub struct BlobBufferProcessor {
-    /// Who does the work.
-    pub worker: Worker,
+struct BlobBufferProcessor {
+    worker: Worker,
     /// Named in the log of each success.
-    pub variant: Variant,
+    variant: Variant,
     /// Blob endpoint of the app's account, whose path precedes the container in a blob's URI.
-    pub blob_endpoint: Url,
+    blob_endpoint: Url,
     /// From receipt to answer.
-    pub deadline: Duration,
-    /// Whether payload in the request has been reported already.
-    pub payload_reported: AtomicBool,
+    deadline: Duration,
+}
+
+pub(super) fn register(app: App, parts: &Parts<'_>) -> App {
+    let Some((blob, worker)) = parts.settings.blob.as_ref().zip(parts.worker.clone()) else {
+        return app.without(NAME);
+    };
+    let function = Arc::new(BlobBufferProcessor {
+        worker,
+        variant: blob.variant,
+        blob_endpoint: blob.storage.blob_endpoint.clone(),
+        deadline: parts.settings.invocation_deadline,
+    });
+    app.blob(NAME, move |trigger| Arc::clone(&function).call(trigger))
 }
 
 impl BlobBufferProcessor {
-    /// Processes the blob of an invocation received at `received`; the failure is for the host and has been logged.
-    ///
-    /// # Errors
-    /// A line for the answer's body.
-    pub async fn call(self: Arc<Self>, invocation: Invocation, received: Instant) -> Result<InvocationResult, String> {
-        self.report_payload(&invocation);
-        let blob = blob_of(&invocation, &self.blob_endpoint).map_err(|cause| {
-            let line = format!("{BLOB_FUNCTION} cannot tell which blob is meant: {cause}");
-            console::err(&line);
-            failed_after(received);
-            line
-        })?;
-        let context =
-            Context { blob: blob.clone(), invocation_id: invocation.id, operation_id: invocation.operation_id };
-        match self.worker.invoke(context, received + self.deadline).await {
-            Ok(success) => Ok(self.completed(success, &blob, received)),
-            Err(failure) => {
-                explain(&failure, &blob);
-                failed_after(received);
-                Err(failure.to_string())
-            }
-        }
+    async fn call(self: Arc<Self>, trigger: BlobTrigger) -> Result<InvocationResult, Failure> {
+        let blob = blob_of(trigger.uri().as_deref(), &self.blob_endpoint)
+            .map_err(|cause| unexplained(format!("{NAME} cannot tell which blob is meant: {cause}")))?;
+        let context = worker::Context {
+            blob: blob.clone(),
+            invocation_id: trigger.invocation.id,
+            operation_id: trigger.invocation.operation_id,
+        };
+        let success = self.worker.invoke(context, trigger.received + self.deadline).await;
+        success.map(|it| self.completed(it, &blob)).map_err(|failure| explained(&failure, &blob))
     }
 
-    fn completed(&self, success: Success, blob: &BlobName, received: Instant) -> InvocationResult {
-        let active = match self.variant {
+    fn completed(&self, success: Success, blob: &BlobName) -> InvocationResult {
+        let result = InvocationResult::default().line(match self.variant {
             Variant::Streaming => "Streaming implementation active",
             Variant::Buffering => "Buffering implementation active",
-        };
-        let mut logs = vec![active.to_owned()];
-        if success == Success::Gone {
-            logs.push(format!("Blob {blob} was deleted before it was read"));
-        }
-        logs.push(format!("Invocation completed in {}", hms(received.elapsed())));
-        InvocationResult { logs, ..Default::default() }
-    }
-
-    /// Says once that this host sends payload: it costs the host three times the blob's size, and the lab's memory figures
-    /// are then about the host.
-    fn report_payload(&self, invocation: &Invocation) {
-        let sent = invocation.envelope.data.values().any(Value::is_string);
-        if (sent || invocation.shortened) && !self.payload_reported.swap(true, Ordering::Relaxed) {
-            console::err(
-                "this host sends the blob's bytes with the invocation, so supportsDeferredBinding is not honoured \
-                 (extension bundle too old, or another binding with an {expression}); the bytes are skipped",
-            );
+        });
+        match success {
+            Success::Recorded => result,
+            Success::Gone => result.line(format!("Blob {blob} was deleted before it was read")),
         }
     }
 }
 
-/// Which blob the host means: the path of `Metadata.Uri`, below the account's endpoint, percent-decoded.
+/// Reads which blob the host means: the path of `Metadata.Uri`, below the account's endpoint, percent-decoded.
 ///
 /// # Errors
 /// What is missing from the metadata.
-fn blob_of(invocation: &Invocation, endpoint: &Url) -> Result<BlobName, String> {
-    let uri = invocation.envelope.metadata.get("Uri").and_then(host::text).ok_or("Metadata.Uri is missing")?;
-    let uri = Url::parse(&uri).map_err(|error| format!("Metadata.Uri is not a URL: {error}"))?;
+fn blob_of(uri: Option<&str>, endpoint: &Url) -> Result<BlobName, String> {
+    let uri = Url::parse(uri.ok_or("Metadata.Uri is missing")?)
+        .map_err(|error| format!("Metadata.Uri is not a URL: {error}"))?;
     let path = uri
         .path()
         .strip_prefix(endpoint.path().trim_end_matches('/'))
@@ -110,33 +87,35 @@ fn blob_of(invocation: &Invocation, endpoint: &Url) -> Result<BlobName, String> 
     }
 }
 
-/// The guide's line for refused memory; for everything else one that names the blob and the cause.
-fn explain(failure: &Failure, blob: &BlobName) {
-    match failure {
-        Failure::MemoryError { detail } => {
-            console::err("MemoryError: cannot allocate bytes object");
-            tracing::info!(blob.name = %blob, "{blob}: {detail}");
-        }
-        _ => console::err(&format!("{BLOB_FUNCTION} could not process {blob}: {failure}")),
-    }
+fn unexplained(line: String) -> Failure {
+    Failure::new(line.clone()).with_line(line)
 }
 
-/// The guide's line for a failed invocation.
-pub fn failed_after(received: Instant) {
-    console::err(&format!("Invocation failed after {}", hms(received.elapsed())));
+/// The guide's line for refused memory; for everything else one that names the blob and the cause.
+fn explained(failure: &worker::Failure, blob: &BlobName) -> Failure {
+    let line = match failure {
+        worker::Failure::MemoryError { detail } => {
+            tracing::info!(blob.name = %blob, "{blob}: {detail}");
+            "MemoryError: cannot allocate bytes object".to_owned()
+        }
+        _ => format!("{NAME} could not process {blob}: {failure}"),
+    };
+    Failure::new(failure.to_string()).with_line(line)
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use custom_handler::{Invocation, wire::Envelope};
+    use serde_json::{Value, json};
+    use tokio::time::Instant;
 
     use super::*;
-    use custom_handler::wire::Envelope;
 
     fn blob(endpoint: &str, metadata: Value) -> Result<String, String> {
         let envelope = Envelope { metadata: metadata.as_object().unwrap().clone(), ..Default::default() };
         let invocation = Invocation { id: String::new(), operation_id: String::new(), envelope, shortened: false };
-        blob_of(&invocation, &Url::parse(endpoint).unwrap()).map(|blob| blob.to_string())
+        let trigger = BlobTrigger { invocation, received: Instant::now() };
+        blob_of(trigger.uri().as_deref(), &Url::parse(endpoint).unwrap()).map(|blob| blob.to_string())
     }
 
     #[test]

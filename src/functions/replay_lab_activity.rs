@@ -2,13 +2,13 @@
 
 use std::hint::black_box;
 
+use custom_handler::{Activity, ActivityError, App, Logged};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use custom_handler::{
-    wire as host,
-    wire::{Envelope, InvocationResult},
-};
+use super::Parts;
+
+pub const ACTIVITY: Activity<ActivityInput, ActivityResult> = Activity::new("replay_lab_activity");
 
 /// Calls between two progress lines.
 const PROGRESS_EVERY: u64 = 100;
@@ -33,26 +33,20 @@ pub struct ActivityResult {
     pub elapsed_ms: f64,
 }
 
-/// Answers an invocation.
-///
-/// # Errors
-/// What is wrong with the input; the host makes a `TaskFailed` of it.
-pub fn call(envelope: &Envelope) -> Result<InvocationResult, String> {
-    let value = envelope.data.values().next().and_then(host::text).ok_or("the invocation has no input")?;
-    let input: ActivityInput =
-        serde_json::from_str(&value).map_err(|error| format!("the input is not {{index, instanceIndex}}: {error}"))?;
+pub(super) fn register(app: App, _: &Parts<'_>) -> App {
+    app.activity(ACTIVITY, async |input| Ok::<_, ActivityError>(run(input)))
+}
+
+fn run(input: ActivityInput) -> Logged<ActivityResult> {
     let began = Instant::now();
     black_box((0..black_box(SQUARES)).map(|j| j * j).sum::<u64>());
     let elapsed_ms = (began.elapsed().as_secs_f64() * 10_000.0).round() / 10.0;
     let ActivityInput { index, instance_index } = input;
-    let logs = if (index + 1) % PROGRESS_EVERY == 0 {
-        vec![format!("Activity completed: instance={instance_index} index={index} elapsed={elapsed_ms:.1}ms")]
-    } else {
-        Vec::new()
-    };
-    let result = ActivityResult { index, instance_index, elapsed_ms };
-    let return_value = serde_json::to_value(result).map_err(|error| error.to_string())?;
-    Ok(InvocationResult { logs, return_value, ..Default::default() })
+    let result = Logged::new(ActivityResult { index, instance_index, elapsed_ms });
+    if (index + 1) % PROGRESS_EVERY != 0 {
+        return result;
+    }
+    result.line(format!("Activity completed: instance={instance_index} index={index} elapsed={elapsed_ms:.1}ms"))
 }
 
 #[cfg(test)]
@@ -61,33 +55,34 @@ mod tests {
 
     use super::*;
 
-    fn called(value: Value) -> Result<InvocationResult, String> {
-        let data = json!({ "input": value });
-        call(&Envelope { data: data.as_object().unwrap().clone(), ..Default::default() })
+    async fn called(value: Value) -> Value {
+        let app = App::new().activity(ACTIVITY, async |input| Ok::<_, ActivityError>(run(input)));
+        let (status, body) = app.invoke(ACTIVITY.name(), json!({ "Data": { "input": value } }).to_string()).await;
+        assert_eq!(status, 200, "{body}");
+        serde_json::from_str(&body).unwrap()
     }
 
-    #[test]
-    fn it_gives_back_what_it_was_handed_and_logs_each_hundredth() {
+    #[tokio::test]
+    async fn it_gives_back_what_it_was_handed_and_logs_each_hundredth() {
         for value in
             [json!("\"{\\\"index\\\":99,\\\"instanceIndex\\\":2}\""), json!("{\"index\":99,\"instanceIndex\":2}")]
         {
-            let result = called(value).unwrap();
-            assert_eq!((&result.return_value["index"], &result.return_value["instanceIndex"]), (&json!(99), &json!(2)));
-            assert!(result.return_value["elapsedMs"].as_f64().unwrap() < 1000.0);
-            assert!(
-                result.logs[0].starts_with("Activity completed: instance=2 index=99 elapsed="),
-                "{:?}",
-                result.logs
-            );
+            let answer = called(value).await;
+            let result = &answer["ReturnValue"];
+            assert_eq!((&result["index"], &result["instanceIndex"]), (&json!(99), &json!(2)));
+            assert!(result["elapsedMs"].as_f64().unwrap() < 1000.0);
+            let line = answer["Logs"][0].as_str().unwrap();
+            assert!(line.starts_with("Activity completed: instance=2 index=99 elapsed="), "{line}");
         }
-        assert!(called(json!("{\"index\":100,\"instanceIndex\":0}")).unwrap().logs.is_empty());
+        assert_eq!(called(json!("{\"index\":100,\"instanceIndex\":0}")).await["Logs"], json!([]));
     }
 
-    #[test]
-    fn a_wrong_input_is_explained() {
+    #[tokio::test]
+    async fn a_wrong_input_is_a_failure_that_no_retry_mends() {
         for value in [json!(null), json!("7"), json!("{\"index\":-1}"), json!("{")] {
-            let why = called(value).unwrap_err();
-            assert!(why.contains("input"), "{why}");
+            let failure = &called(value).await["activityFailure"];
+            assert!(failure["errorMessage"].as_str().unwrap().contains("input"), "{failure}");
+            assert_eq!((&failure["errorType"], &failure["isNonRetriable"]), (&json!("DecodeError"), &json!(true)));
         }
     }
 }

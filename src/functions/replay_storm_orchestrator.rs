@@ -1,11 +1,15 @@
 //! `replay_storm_orchestrator`: one activity after the other, so that history grows with every iteration; with
 //! `continueAsNewEvery` it starts over with an empty history now and then.
 
+use custom_handler::{App, Carry, Context, Error, Level, orchestrator};
 use serde::{Deserialize, Serialize};
 
-use super::ACTIVITY_FUNCTION;
-use super::replay_lab_activity::{ActivityInput, ActivityResult};
-use durable::{Carry, Context, Error, Level};
+use super::{
+    Parts,
+    replay_lab_activity::{ACTIVITY, ActivityInput},
+};
+
+pub const NAME: &str = "replay_storm_orchestrator";
 
 /// Iterations between two progress lines.
 const PROGRESS_EVERY: u64 = 50;
@@ -38,10 +42,13 @@ pub struct StormResult {
     pub final_batch_results: u64,
 }
 
+pub(super) fn register(app: App, _: &Parts<'_>) -> App {
+    app.orchestrator(NAME, replay_storm_orchestrator)
+}
+
 /// An episode: the body of the host's invocation in, the body of the answer out.
 pub fn answer(body: &[u8]) -> Vec<u8> {
-    serde_json::to_vec(&custom_handler::orchestrator::answer(body, replay_storm_orchestrator).answer)
-        .unwrap_or_default()
+    serde_json::to_vec(&orchestrator::answer(body, replay_storm_orchestrator).answer).unwrap_or_default()
 }
 
 /// The orchestrator. The guide's queries parse its lines: not a character more or less.
@@ -56,7 +63,7 @@ pub async fn replay_storm_orchestrator(ctx: Context, input: StormInput) -> Resul
     for i in 0..n {
         let index = completed + i;
         let input = ActivityInput { index, instance_index: instance };
-        ctx.activity::<ActivityResult>(ACTIVITY_FUNCTION, &input).await?;
+        ctx.call(ACTIVITY, &input).await?;
         if (i + 1) % PROGRESS_EVERY == 0 {
             let elapsed = ctx.elapsed().as_secs_f64() * 1000.0;
             ctx.log(Level::Information, || {

@@ -1,44 +1,44 @@
 //! `start_replay_lab`: starts storms. The instances go out through the `durableClient` output binding, so that no key and no
 //! URL is needed.
 
-use std::ops::RangeInclusive;
+use std::{future::ready, ops::RangeInclusive};
 
-use http::StatusCode;
+use custom_handler::{App, HttpRequest, HttpResponse, Start};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::replay_storm_orchestrator::StormInput;
 use super::{
-    ORCHESTRATOR_FUNCTION,
+    Parts,
+    replay_storm_orchestrator::{self, StormInput},
     storm::{CONTINUE_AS_NEW_EVERY, INSTANCES, ITERATIONS},
 };
 use crate::settings::ReplaySettings;
-use custom_handler::http::{answer, body, refusal};
-use custom_handler::wire::{Envelope, InvocationResult};
 
+pub const NAME: &str = "start_replay_lab";
 /// Name of the output binding.
 const STARTS: &str = "starts";
 const FIELDS: [&str; 3] = ["iterations", "continueAsNewEvery", "instances"];
 
-/// Answers an invocation: 202 with the ids, or 400 with what is wrong and nothing started.
-pub fn call(envelope: &Envelope, defaults: &ReplaySettings) -> InvocationResult {
-    match wanted(body(envelope), defaults) {
+pub(super) fn register(app: App, parts: &Parts<'_>) -> App {
+    let defaults = parts.settings.replay;
+    app.http(NAME, move |request: HttpRequest| ready(call(&request, &defaults)))
+}
+
+/// 202 with the ids, or 400 with what is wrong and nothing started.
+fn call(request: &HttpRequest, defaults: &ReplaySettings) -> HttpResponse {
+    match wanted(request.body(), defaults) {
         Ok((input, instances)) => start(input, instances),
-        Err(why) => refusal(StatusCode::BAD_REQUEST, &why),
+        Err(why) => HttpResponse::refusal(400, &why),
     }
 }
 
-fn start(input: StormInput, instances: u64) -> InvocationResult {
+fn start(input: StormInput, instances: u64) -> HttpResponse {
     // 32 lower-case hex digits: also a legal W3C trace id, under which everything told about the instance is filed.
     let ids: Vec<String> = (0..instances).map(|_| Uuid::new_v4().simple().to_string()).collect();
     let starts = ids.iter().zip(0..).map(|(id, instance_index)| {
-        let input = StormInput { instance_index, ..input };
-        json!({ "FunctionName": ORCHESTRATOR_FUNCTION, "InstanceId": id, "Input": input })
+        Start::new(replay_storm_orchestrator::NAME, &StormInput { instance_index, ..input }).id(id)
     });
-    let starts: Value = starts.collect();
-    let mut result = answer(StatusCode::ACCEPTED, &json!({ "started": instances, "instanceIds": ids }));
-    result.outputs.insert(STARTS.to_owned(), starts);
-    result
+    HttpResponse::json(202, &json!({ "started": instances, "instanceIds": ids })).start(STARTS, starts)
 }
 
 /// What the request's body asks for, and how many of it.
@@ -78,6 +78,8 @@ fn number(fields: &Map<String, Value>, name: &str, range: RangeInclusive<u64>, d
 
 #[cfg(test)]
 mod tests {
+    use custom_handler::wire::{Envelope, InvocationResult};
+
     use super::*;
 
     const DEFAULTS: ReplaySettings = ReplaySettings { iterations: 100, continue_as_new_every: 7 };
@@ -85,7 +87,8 @@ mod tests {
     fn called(body: Option<&str>) -> (Value, Value, Option<Value>) {
         let req = body.map_or(json!({}), |it| json!({ "Body": it }));
         let data = json!({ "req": req }).as_object().unwrap().clone();
-        let result = call(&Envelope { data, ..Default::default() }, &DEFAULTS);
+        let request = HttpRequest::new(Envelope { data, ..Default::default() }, "", "");
+        let result = InvocationResult::from(call(&request, &DEFAULTS));
         let res = &result.outputs["res"];
         let body = serde_json::from_str(res["body"].as_str().unwrap()).unwrap();
         (res["statusCode"].clone(), body, result.outputs.get(STARTS).cloned())

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use crate::{blob::StorageAccount, functions::BLOB_FUNCTION};
+use crate::{blob::StorageAccount, functions::blob_buffer_processor::NAME as BLOB_FUNCTION};
 use custom_handler::wire::{env, timespan};
 
 /// One app setting, as documentation and as a contract with the infrastructure.
@@ -184,6 +184,8 @@ pub struct Settings {
     /// The blob function; `None` where the app does not have it. Then nothing here needs storage.
     pub blob: Option<BlobSettings>,
     pub replay: ReplaySettings,
+    /// Where host.json is; `None` where nothing says so.
+    pub script_root: Option<PathBuf>,
     /// `WEBSITE_HOSTNAME`.
     pub hostname: Option<String>,
     /// From receipt of an invocation to the latest moment of its answer.
@@ -228,6 +230,7 @@ impl Settings {
             iterations: reader.number_or(ITERATIONS, 1..=100_000, 100) as u64,
             continue_as_new_every: reader.number_or(CONTINUE_AS_NEW_EVERY, 0..=100_000, 0) as u64,
         };
+        let script_root = reader.text(env::APP_ROOT).map(PathBuf::from);
         let hostname = reader.text(HOSTNAME).map(str::to_owned);
         let invocation_deadline = reader.invocation_deadline();
         let telemetry = TelemetrySettings {
@@ -237,7 +240,7 @@ impl Settings {
         };
         match port {
             Some(port) if reader.problems.is_empty() => {
-                Ok(Self { port, blob, replay, hostname, invocation_deadline, telemetry })
+                Ok(Self { port, blob, replay, script_root, hostname, invocation_deadline, telemetry })
             }
             _ => Err(SettingsError { problems: reader.problems }),
         }

@@ -6,8 +6,10 @@
 
 mod tables;
 
-use std::io;
+use std::{io, time::Duration};
 
+use axum::http::HeaderMap;
+use custom_handler::{Episode, Level as Severity, durable::Turn, operation_id};
 use tracing::Level;
 use tracing_subscriber::{
     Layer, Registry,
@@ -43,6 +45,41 @@ pub fn start_front(settings: &Settings) -> io::Result<()> {
     let tables = tables.map(|layer| layer.with_filter(Targets::new().with_targets(wanted)));
     tracing_subscriber::registry().with(lines(also)).with(tables).init();
     Ok(())
+}
+
+/// Files the orchestrator's lines and one about the episode under the instance's id. The trace id of the host's request leads to the
+/// row of that request.
+pub fn tell_episode(episode: &Episode, headers: &HeaderMap) {
+    let host_operation_id = operation_id(headers);
+    let Turn { response, log, past_events, new_events, outcome } = episode.turn();
+    let id = response.instance_id.as_str();
+    for line in log {
+        let message = line.message.as_str();
+        match line.level {
+            Severity::Information => {
+                tracing::info!(target: TRACE, operation_id = id, host_operation_id, "{message}")
+            }
+            Severity::Warning => tracing::warn!(target: TRACE, operation_id = id, host_operation_id, "{message}"),
+            Severity::Error => tracing::error!(target: TRACE, operation_id = id, host_operation_id, "{message}"),
+        }
+    }
+    let timing = episode.timing();
+    let ms = |it: Duration| it.as_secs_f64() * 1000.0;
+    tracing::info!(
+        target: TRACE,
+        operation_id = id,
+        host_operation_id,
+        past_events,
+        new_events,
+        decode_ms = ms(timing.decode),
+        replay_ms = ms(timing.replay),
+        encode_ms = ms(timing.encode),
+        outcome = ?outcome,
+        "Episode past={past_events} new={new_events} decode={:.3}ms replay={:.3}ms encode={:.3}ms outcome={outcome:?}",
+        ms(timing.decode),
+        ms(timing.replay),
+        ms(timing.encode),
+    );
 }
 
 /// Sets up the worker's: lines only, which its front passes on.

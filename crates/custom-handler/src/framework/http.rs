@@ -1,36 +1,242 @@
-//! The HTTP request of an invocation, and the answer to it: `Data.req` and `Outputs.res`.
+//! An HTTP trigger's call: `Data.req` in, `Outputs.res` and starts of orchestrations out.
 
-use http::StatusCode;
+use std::future::Future;
+
+use axum::{
+    Json,
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value, json};
+use tokio_util::task::TaskTracker;
 
-use super::wire::{Envelope, InvocationResult};
+use super::{
+    app::{Call, whole},
+    client::{ClientError, DurableClient},
+    console,
+    invocation::operation_id,
+    wire::{Envelope, InvocationResult, header},
+};
 
-/// Name of the HTTP trigger's binding in our functions.
-const REQUEST: &str = "req";
-/// Name of their output.
+/// Name of the HTTP output binding.
 const RESPONSE: &str = "res";
 
-/// The body's text; empty when there was none.
-pub fn body(envelope: &Envelope) -> &str {
-    envelope.data.get(REQUEST).and_then(|it| it["Body"].as_str()).unwrap_or_default()
+/// A request to a function with an HTTP trigger.
+#[derive(Clone, Debug)]
+pub struct HttpRequest {
+    /// The host's id of the invocation.
+    pub invocation_id: String,
+    /// Trace id of the host's request row; empty when the host sends none.
+    pub operation_id: String,
+    /// The trigger's value.
+    request: Value,
+    envelope: Envelope,
 }
 
-/// A parameter of the route.
-pub fn parameter<'a>(envelope: &'a Envelope, name: &str) -> Option<&'a str> {
-    envelope.data.get(REQUEST)?["Params"][name].as_str()
+impl HttpRequest {
+    /// Reads the envelope; the trigger's binding is the first of its data.
+    pub fn new(envelope: Envelope, invocation_id: &str, operation_id: &str) -> Self {
+        let request = envelope.data.values().next().cloned().unwrap_or_default();
+        Self { invocation_id: invocation_id.to_owned(), operation_id: operation_id.to_owned(), request, envelope }
+    }
+
+    pub fn method(&self) -> &str {
+        self.request["Method"].as_str().unwrap_or_default()
+    }
+
+    /// The whole URL, as the caller asked for it.
+    pub fn url(&self) -> &str {
+        self.request["Url"].as_str().unwrap_or_default()
+    }
+
+    /// A parameter of the route.
+    pub fn parameter(&self, name: &str) -> Option<&str> {
+        self.request["Params"][name].as_str()
+    }
+
+    /// A query parameter, decoded. The host joins repeated ones with commas.
+    pub fn query(&self, name: &str) -> Option<&str> {
+        self.request["Query"][name].as_str()
+    }
+
+    /// The first value of a header, in any case.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let headers = self.request["Headers"].as_object()?;
+        let (_, values) = headers.iter().find(|(it, _)| it.eq_ignore_ascii_case(name))?;
+        values.get(0).unwrap_or(values).as_str()
+    }
+
+    /// The body's text; empty when there was none. Of a binary body the host makes base64.
+    pub fn body(&self) -> &str {
+        self.request["Body"].as_str().unwrap_or_default()
+    }
+
+    /// The body as JSON.
+    ///
+    /// # Errors
+    /// An answer that says what is wrong: 400.
+    pub fn json<T: DeserializeOwned>(&self) -> Result<T, HttpResponse> {
+        serde_json::from_str(self.body())
+            .map_err(|error| HttpResponse::refusal(400, &format!("the body is not what is expected: {error}")))
+    }
+
+    /// The value of another binding.
+    pub fn binding(&self, name: &str) -> Option<&Value> {
+        self.envelope.data.get(name)
+    }
+
+    /// The client of a `durableClient` input binding.
+    ///
+    /// # Errors
+    /// When there is no such binding, or the extension gave it no value.
+    pub fn durable_client(&self, binding: &str) -> Result<DurableClient, ClientError> {
+        DurableClient::from_binding(self.binding(binding), None)
+    }
 }
 
-/// An answer with a JSON body. The body is handed over as text: the host would spread an object over many lines.
-pub fn answer(status: StatusCode, body: &Value) -> InvocationResult {
-    let response = json!({
-        "statusCode": status.as_u16(),
-        "headers": { "Content-Type": "application/json" },
-        "body": body.to_string(),
-    });
-    InvocationResult { outputs: Map::from_iter([(RESPONSE.to_owned(), response)]), ..Default::default() }
+/// An answer to the caller, with the orchestrations it starts.
+#[derive(Clone, Debug)]
+pub struct HttpResponse(Box<Parts>);
+
+/// Boxed, so that a `Result` with a refusal in it stays small.
+#[derive(Clone, Debug)]
+struct Parts {
+    status: u16,
+    headers: Map<String, Value>,
+    body: String,
+    outputs: Map<String, Value>,
+    lines: Vec<String>,
 }
 
-/// An answer that says what is wrong.
-pub fn refusal(status: StatusCode, why: &str) -> InvocationResult {
-    answer(status, &json!({ "error": why }))
+impl HttpResponse {
+    pub fn new(status: u16) -> Self {
+        let parts = Parts { status, headers: Map::new(), body: String::new(), outputs: Map::new(), lines: Vec::new() };
+        Self(Box::new(parts))
+    }
+
+    /// 200 with a text.
+    pub fn text(text: impl Into<String>) -> Self {
+        Self::new(200).header("Content-Type", "text/plain; charset=utf-8").body(text)
+    }
+
+    /// A JSON body. It is handed over as text: the host would spread an object over many lines.
+    pub fn json(status: u16, body: &impl Serialize) -> Self {
+        match serde_json::to_string(body) {
+            Ok(body) => Self::new(status).header("Content-Type", "application/json").body(body),
+            Err(error) => Self::refusal(500, &format!("the answer cannot be written as JSON: {error}")),
+        }
+    }
+
+    /// `{"error": why}`.
+    pub fn refusal(status: u16, why: &str) -> Self {
+        Self::json(status, &json!({ "error": why }))
+    }
+
+    #[must_use]
+    pub fn body(mut self, body: impl Into<String>) -> Self {
+        self.0.body = body.into();
+        self
+    }
+
+    #[must_use]
+    pub fn header(mut self, name: &str, value: &str) -> Self {
+        self.0.headers.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// Sets any other output binding.
+    #[must_use]
+    pub fn output(mut self, binding: &str, value: Value) -> Self {
+        self.0.outputs.insert(binding.to_owned(), value);
+        self
+    }
+
+    /// Starts orchestrations through a `durableClient` output binding: neither key nor address is needed.
+    #[must_use]
+    pub fn start(self, binding: &str, starts: impl IntoIterator<Item = Start>) -> Self {
+        self.output(binding, starts.into_iter().map(|it| it.0).collect())
+    }
+
+    /// Adds a line for the log, at Information.
+    #[must_use]
+    pub fn line(mut self, line: impl Into<String>) -> Self {
+        self.0.lines.push(line.into());
+        self
+    }
+}
+
+impl From<&str> for HttpResponse {
+    fn from(text: &str) -> Self {
+        Self::text(text)
+    }
+}
+
+impl From<String> for HttpResponse {
+    fn from(text: String) -> Self {
+        Self::text(text)
+    }
+}
+
+/// So that `?` may end a function with [`HttpRequest::json`]'s answer.
+impl<T: Into<Self>> From<Result<T, Self>> for HttpResponse {
+    fn from(result: Result<T, Self>) -> Self {
+        result.map_or_else(|refusal| refusal, Into::into)
+    }
+}
+
+impl From<ClientError> for HttpResponse {
+    fn from(error: ClientError) -> Self {
+        Self::refusal(502, &error.to_string())
+    }
+}
+
+/// One orchestration to start, as the extension's output binding reads it.
+#[derive(Clone, Debug)]
+pub struct Start(Value);
+
+impl Start {
+    /// Without an id the extension makes one.
+    pub fn new(orchestrator: &str, input: &impl Serialize) -> Self {
+        Self(json!({ "FunctionName": orchestrator, "Input": input }))
+    }
+
+    #[must_use]
+    pub fn id(mut self, instance_id: &str) -> Self {
+        self.0["InstanceId"] = instance_id.into();
+        self
+    }
+}
+
+impl From<HttpResponse> for InvocationResult {
+    fn from(response: HttpResponse) -> Self {
+        let Parts { status, headers, body, mut outputs, lines } = *response.0;
+        outputs.insert(RESPONSE.to_owned(), json!({ "statusCode": status, "headers": headers, "body": body }));
+        Self { outputs, logs: lines, ..Default::default() }
+    }
+}
+
+pub(super) async fn respond<F, Fut>(name: &str, call: Call, calls: &TaskTracker, invoke: F) -> Response
+where
+    F: FnOnce(HttpRequest) -> Fut + Send + 'static,
+    Fut: Future<Output = HttpResponse> + Send + 'static,
+{
+    let text = |name: &str| call.headers.get(name).and_then(|it| it.to_str().ok()).unwrap_or_default();
+    let (invocation_id, operation_id) =
+        (text(header::INVOCATION_ID).to_owned(), operation_id(&call.headers).to_owned());
+    let envelope = match whole(call.body).await {
+        Ok(envelope) => envelope,
+        Err(why) => {
+            console::err(&format!("{name}: {why}"));
+            return (StatusCode::BAD_REQUEST, why).into_response();
+        }
+    };
+    let request = HttpRequest::new(envelope, &invocation_id, &operation_id);
+    match calls.spawn(async move { invoke(request).await }).await {
+        Ok(response) => Json(InvocationResult::from(response)).into_response(),
+        Err(panic) => {
+            console::err(&format!("{name} panicked: {panic}"));
+            (StatusCode::INTERNAL_SERVER_ERROR, "the function panicked").into_response()
+        }
+    }
 }

@@ -2,7 +2,7 @@
 
 use axum::body::Body;
 use bytes::Bytes;
-use futures::{Stream, StreamExt};
+use futures_util::{Stream, StreamExt};
 use http::HeaderMap;
 
 use super::wire::{Envelope, header};
@@ -132,7 +132,7 @@ mod tests {
     async fn excerpt(text: &str, piece: usize) -> Result<(String, bool), Rejected> {
         let pieces = text.as_bytes().chunks(piece).map(|it| Ok::<_, ()>(Bytes::copy_from_slice(it)));
         let mut excerpt = Excerpt::default();
-        excerpt.read(futures::stream::iter(pieces)).await?;
+        excerpt.read(futures_util::stream::iter(pieces)).await?;
         Ok((String::from_utf8(excerpt.kept).unwrap(), excerpt.shortened))
     }
 

@@ -1,8 +1,22 @@
-//! The framework.
+//! What an app is made of, and how the host's calls reach it.
 
+mod activity;
+mod app;
+mod blob;
+mod client;
 pub mod clock;
 pub mod console;
-pub mod http;
-pub mod invocation;
+mod http;
+mod invocation;
 pub mod orchestrator;
+mod serve;
 pub mod wire;
+
+pub use self::http::{HttpRequest, HttpResponse, Start};
+pub use activity::Logged;
+pub use app::{App, Call};
+pub use blob::{BlobTrigger, Failure};
+pub use client::{ClientError, DurableClient, Status};
+pub use invocation::{Invocation, Rejected, operation_id};
+pub use orchestrator::Episode;
+pub use serve::{Listener, ServeError};

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Value, value::RawValue};
 use tokio::time::Instant;
 
-use super::wire::InvocationResult;
+use super::{console, wire::InvocationResult};
 use durable::{Context, Error, Level, Turn, envelope, replay_encoded, types};
 
 /// What an episode came to.
@@ -14,9 +14,7 @@ use durable::{Context, Error, Level, Turn, envelope, replay_encoded, types};
 pub struct Episode {
     pub answer: InvocationResult,
     turn: Turn,
-    decode: Duration,
-    replay: Duration,
-    encode: Duration,
+    timing: Timing,
 }
 
 /// Answers the body of an invocation. Whatever is wrong with it, the answer is one the extension understands: anything else would
@@ -37,7 +35,7 @@ where
     let return_value = Value::String(envelope::encode(&turn.response));
     let encode = began.elapsed() - decode - replay;
     let answer = InvocationResult { return_value, ..Default::default() };
-    Episode { answer, turn, decode, replay, encode }
+    Episode { answer, turn, timing: Timing { decode, replay, encode } }
 }
 
 /// The envelope, as far as an orchestrator needs it.
@@ -64,43 +62,39 @@ fn trigger_value(body: &[u8]) -> Result<Cow<'_, str>, Error> {
     }
 }
 
+/// How long the parts of an episode took.
+#[derive(Clone, Copy, Debug)]
+pub struct Timing {
+    /// From the body to the request's bytes.
+    pub decode: Duration,
+    /// The orchestrator's own code included.
+    pub replay: Duration,
+    pub encode: Duration,
+}
+
 impl Episode {
-    /// Files the orchestrator's lines and one about the episode under the instance's id.
-    ///
-    /// `host_operation_id` is the trace id of the host's request, by which the row of that request can be found.
-    pub fn tell(&self, host_operation_id: &str) {
-        let Turn { response, log, past_events, new_events, outcome } = &self.turn;
-        let id = response.instance_id.as_str();
-        for line in log {
-            let message = line.message.as_str();
-            match line.level {
-                Level::Information => {
-                    tracing::info!(target: "trace", operation_id = id, host_operation_id, "{message}")
-                }
-                Level::Warning => tracing::warn!(target: "trace", operation_id = id, host_operation_id, "{message}"),
-                Level::Error => tracing::error!(target: "trace", operation_id = id, host_operation_id, "{message}"),
-            }
-        }
-        let ms = |it: Duration| it.as_secs_f64() * 1000.0;
-        tracing::info!(
-            target: "trace",
-            operation_id = id,
-            host_operation_id,
-            past_events,
-            new_events,
-            decode_ms = ms(self.decode),
-            replay_ms = ms(self.replay),
-            encode_ms = ms(self.encode),
-            outcome = ?outcome,
-            "Episode past={past_events} new={new_events} decode={:.3}ms replay={:.3}ms encode={:.3}ms outcome={outcome:?}",
-            ms(self.decode),
-            ms(self.replay),
-            ms(self.encode),
-        );
+    /// What the engine made of it: lines, counts of events, outcome.
+    pub fn turn(&self) -> &Turn {
+        &self.turn
+    }
+
+    pub fn timing(&self) -> Timing {
+        self.timing
     }
 
     /// Why the instance failed, if it did in this episode.
     pub fn failure(&self) -> Option<String> {
         self.turn.failure()
+    }
+
+    /// Prints the lines the orchestrator logged, errors and warnings to stderr.
+    pub(super) fn print(&self) {
+        for line in &self.turn.log {
+            match line.level {
+                Level::Information => console::out(&line.message),
+                Level::Warning => console::err(&format!("warn: {}", line.message)),
+                Level::Error => console::err(&line.message),
+            }
+        }
     }
 }

@@ -17,3 +17,18 @@ pub struct InvocationResult {
     #[serde(rename = "ReturnValue")]
     pub return_value: Value,
 }
+
+impl From<()> for InvocationResult {
+    fn from((): ()) -> Self {
+        Self::default()
+    }
+}
+
+impl InvocationResult {
+    /// Adds a line for the log.
+    #[must_use]
+    pub fn line(mut self, line: impl Into<String>) -> Self {
+        self.logs.push(line.into());
+        self
+    }
+}
