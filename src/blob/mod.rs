@@ -5,10 +5,17 @@ mod calls;
 mod memory;
 mod processor;
 mod reader;
+mod settings;
 pub mod tls;
+
+/// Container the blob function is triggered by.
+pub const INPUT_CONTAINER: &str = "input";
+/// Container the result records go to.
+pub const RESULTS_CONTAINER: &str = "results";
 
 pub use account::{AccountError, EMULATOR_ACCOUNT, EMULATOR_KEY, StorageAccount};
 pub use calls::{CallEvent, CallObserver};
 pub use memory::{BufferPool, MemoryError, Reservations};
 pub use processor::{ProcessError, Processed, Processor, ResultRecord, WorkerId};
 pub use reader::{BlobName, BlobReader, Patience, ReadError, Version};
+pub use settings::{BlobSettings, MIB, Variant};

@@ -11,12 +11,9 @@ use tokio::{
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use super::{
+    BlobSettings, RESULTS_CONTAINER, Variant,
     memory::{Buffer, BufferPool, MemoryError, Reservations},
     reader::{BlobName, BlobReader, ReadError, Version},
-};
-use crate::{
-    functions::RESULTS_CONTAINER,
-    settings::{BlobSettings, Variant},
 };
 
 /// Bytes hashed between two chances for other tasks to run.

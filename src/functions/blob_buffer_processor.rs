@@ -14,7 +14,7 @@ use crate::{
     worker::{self, Success, Worker},
 };
 
-pub const NAME: &str = "BlobBufferProcessor";
+pub use crate::settings::BLOB_FUNCTION as NAME;
 
 /// The function with what it needs.
 #[derive(Debug)]

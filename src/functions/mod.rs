@@ -5,7 +5,6 @@ pub mod replay_lab_activity;
 pub mod replay_status;
 pub mod replay_storm_orchestrator;
 pub mod start_replay_lab;
-pub mod storm;
 
 use custom_handler::App;
 
@@ -32,6 +31,11 @@ struct Parts<'a> {
     /// `None` where the app has no blob function.
     worker: Option<Worker>,
 }
+
+pub use crate::{
+    blob::{INPUT_CONTAINER, RESULTS_CONTAINER},
+    settings::storm,
+};
 
 pub use self::{
     blob_buffer_processor::NAME as BLOB_FUNCTION, replay_status::NAME as STATUS_FUNCTION,
@@ -78,11 +82,6 @@ const fn names<const N: usize>(lab: Option<Lab>) -> [&'static str; N] {
     }
     names
 }
-
-/// Container the blob function is triggered by.
-pub const INPUT_CONTAINER: &str = "input";
-/// Container the result records go to.
-pub const RESULTS_CONTAINER: &str = "results";
 
 /// The handler's app. Without a worker there is no blob function.
 pub fn app(settings: &Settings, worker: Option<Worker>) -> App {

@@ -10,9 +10,11 @@ use uuid::Uuid;
 use super::{
     Parts,
     replay_storm_orchestrator::{self, StormInput},
+};
+use crate::settings::{
+    ReplaySettings,
     storm::{CONTINUE_AS_NEW_EVERY, INSTANCES, ITERATIONS},
 };
-use crate::settings::ReplaySettings;
 
 pub const NAME: &str = "start_replay_lab";
 /// Name of the output binding.

@@ -1,17 +1,23 @@
 //! Environment to typed settings: the only reader of environment variables, and the one table of all settings.
 
 pub mod arguments;
+pub mod storm;
 
 use std::{
     collections::BTreeMap,
     fmt,
+    ops::RangeInclusive,
     path::{Path, PathBuf},
     str::FromStr,
     time::Duration,
 };
 
-use crate::{blob::StorageAccount, functions::blob_buffer_processor::NAME as BLOB_FUNCTION};
+pub use crate::blob::{BlobSettings, Variant};
+use crate::blob::{MIB, StorageAccount};
 use custom_handler::wire::{env, timespan};
+
+/// Folder of the one function that needs storage and a worker.
+pub const BLOB_FUNCTION: &str = "BlobBufferProcessor";
 
 /// One app setting, as documentation and as a contract with the infrastructure.
 #[derive(Clone, Copy, Debug)]
@@ -94,69 +100,6 @@ pub const SETTINGS: &[Setting] = &[
     setting(env::APP_ROOT, "", "script root with host.json; set by the host"),
 ];
 
-/// How a blob's bytes are held while they are processed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Variant {
-    /// The whole blob in memory, then the hash.
-    Buffering,
-    /// Blocks in a fixed set of buffers, hashed as they arrive.
-    Streaming,
-}
-
-impl Variant {
-    /// Name in settings, records and arguments.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Buffering => "buffering",
-            Self::Streaming => "streaming",
-        }
-    }
-
-    /// `(MAX_CONCURRENT_INVOCATIONS, BLOB_BATCH_SIZE)` of the preset.
-    fn preset(self) -> (usize, usize) {
-        match self {
-            Self::Buffering => (48, 32),
-            Self::Streaming => (12, 8),
-        }
-    }
-}
-
-impl fmt::Display for Variant {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl FromStr for Variant {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "buffering" => Ok(Self::Buffering),
-            "streaming" => Ok(Self::Streaming),
-            _ => Err("expected buffering or streaming".to_owned()),
-        }
-    }
-}
-
-/// How the blob function works: where, the variant and its gates.
-#[derive(Clone, Debug)]
-pub struct BlobSettings {
-    /// Account of the blobs and of the result records.
-    pub storage: StorageAccount,
-    /// The worker's memory limit in bytes; `None` = detect.
-    pub worker_memory_limit_bytes: Option<u64>,
-    pub variant: Variant,
-    /// What decided the variant, for the line at start.
-    pub decided_by: &'static str,
-    /// Invocations processed at once.
-    pub max_concurrent_invocations: usize,
-    /// Pieces of payload in memory at once.
-    pub batch_size: usize,
-    /// Size of a streaming block.
-    pub block_bytes: usize,
-}
-
 /// What a storm is when its start does not say.
 #[derive(Clone, Copy, Debug)]
 pub struct ReplaySettings {
@@ -227,8 +170,8 @@ impl Settings {
         let port = reader.required::<u16>(env::PORT);
         let blob = if reader.has_blob_function() { reader.blob(package_variant) } else { None };
         let replay = ReplaySettings {
-            iterations: reader.number_or(ITERATIONS, 1..=100_000, 100) as u64,
-            continue_as_new_every: reader.number_or(CONTINUE_AS_NEW_EVERY, 0..=100_000, 0) as u64,
+            iterations: reader.number_or(ITERATIONS, storm::ITERATIONS, 100),
+            continue_as_new_every: reader.number_or(CONTINUE_AS_NEW_EVERY, storm::CONTINUE_AS_NEW_EVERY, 0),
         };
         let script_root = reader.text(env::APP_ROOT).map(PathBuf::from);
         let hostname = reader.text(HOSTNAME).map(str::to_owned);
@@ -246,9 +189,6 @@ impl Settings {
         }
     }
 }
-
-/// One mebibyte, the unit of the size settings.
-pub const MIB: u64 = 1 << 20;
 
 struct Reader<'a> {
     source: &'a Source,
@@ -281,14 +221,17 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn number_or(&mut self, name: &str, range: std::ops::RangeInclusive<usize>, default: usize) -> usize {
+    fn number_or(&mut self, name: &str, range: RangeInclusive<u64>, default: u64) -> u64 {
         if self.text(name).is_none() {
             return default;
         }
         self.number(name, range).unwrap_or(default)
     }
 
-    fn number(&mut self, name: &str, range: std::ops::RangeInclusive<usize>) -> Option<usize> {
+    fn number<N>(&mut self, name: &str, range: RangeInclusive<N>) -> Option<N>
+    where
+        N: FromStr + PartialOrd + fmt::Display,
+    {
         let value = self.text(name)?.parse().ok().filter(|it| range.contains(it));
         if value.is_none() {
             self.problem(name, format_args!("is not a whole number from {} to {}", range.start(), range.end()));
@@ -335,14 +278,13 @@ impl<'a> Reader<'a> {
 
     fn blob(&mut self, package_variant: Option<Variant>) -> Option<BlobSettings> {
         let storage = self.storage();
-        let concurrent = self.number(MAX_CONCURRENT, 1..=1024);
-        let batch = self.number(BATCH_SIZE, 1..=1024);
+        let concurrent = self.number(MAX_CONCURRENT, 1..=1024_usize);
+        let batch = self.number(BATCH_SIZE, 1..=1024_usize);
         let explicit = self.auto(VARIANT, |reader| reader.optional::<Variant>(VARIANT));
         let (variant, decided_by) = decide_variant(explicit, concurrent.zip(batch), package_variant);
         let preset = variant.preset();
-        let worker_memory_limit_bytes = self
-            .auto(MEMORY_LIMIT_MIB, |reader| reader.number(MEMORY_LIMIT_MIB, 64..=1 << 20))
-            .map(|it| it as u64 * MIB);
+        let worker_memory_limit_bytes =
+            self.auto(MEMORY_LIMIT_MIB, |reader| reader.number(MEMORY_LIMIT_MIB, 64..=1_u64 << 20)).map(|it| it * MIB);
         Some(BlobSettings {
             storage: storage?,
             worker_memory_limit_bytes,
@@ -350,7 +292,7 @@ impl<'a> Reader<'a> {
             decided_by,
             max_concurrent_invocations: concurrent.unwrap_or(preset.0),
             batch_size: batch.unwrap_or(preset.1),
-            block_bytes: self.number(BLOCK_MIB, 1..=1024).unwrap_or(8) * MIB as usize,
+            block_bytes: self.number(BLOCK_MIB, 1..=1024_usize).unwrap_or(8) * MIB as usize,
         })
     }
 

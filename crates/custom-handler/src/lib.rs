@@ -3,7 +3,7 @@
 //!
 //! [`App`] shows an app in one look. The README beside this crate leads from `cargo new` to a running orchestration.
 //!
-//! What the framework sees to:
+//! The framework takes care of these:
 //! - it listens where the host expects it, answers the host's probe, drains on SIGTERM and exits as the host wants it;
 //! - every invocation is answered, with a body: after an empty 2xx the host waits for its time-out and kills the handler;
 //! - an orchestrator's episode is always answered with 200, whatever went wrong: any other status ends the instance silently;

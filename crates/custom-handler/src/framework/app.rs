@@ -162,7 +162,17 @@ impl App {
         })
     }
 
-    /// Adds an activity under its handle's name. Its error reaches the orchestrator with type, message and flag.
+    /// Adds an activity under its handle's name. Its error reaches the orchestrator with type, message and flag. A function of other
+    /// types than the handle's does not compile:
+    ///
+    /// ```compile_fail
+    /// # use custom_handler::{Activity, ActivityError, App};
+    /// const RESERVE: Activity<String, u32> = Activity::new("Reserve");
+    /// async fn reserve(order: String) -> Result<String, ActivityError> {
+    ///     Ok(order)
+    /// }
+    /// let app = App::new().activity(RESERVE, reserve);
+    /// ```
     #[must_use]
     pub fn activity<I, O, F, Fut, R, E>(self, handle: Activity<I, O>, function: F) -> Self
     where

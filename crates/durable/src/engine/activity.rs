@@ -19,6 +19,16 @@ use super::{error, protocol::FailureDetails};
 ///     ctx.call(RESERVE, &order).await
 /// }
 /// ```
+///
+/// With another type it does not compile:
+///
+/// ```compile_fail
+/// # use durable::{Activity, Context, Error};
+/// # const RESERVE: Activity<u32, String> = Activity::new("Reserve");
+/// async fn fulfil(ctx: Context, order: String) -> Result<String, Error> {
+///     ctx.call(RESERVE, &order).await
+/// }
+/// ```
 pub struct Activity<I, O> {
     name: &'static str,
     types: PhantomData<fn(I) -> O>,

@@ -15,7 +15,7 @@ use crate::{
     machine::{capacity, workspace::Folder},
 };
 use custom_handler::clock;
-use incident_labs::settings::MIB;
+use incident_labs::blob::MIB;
 
 /// What the host stand-in, storage and the load generator need beside the worker.
 const AROUND_THE_WORKER: u64 = 1024 * MIB;

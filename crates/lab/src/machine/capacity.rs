@@ -2,7 +2,7 @@
 
 use std::{fs, io, path::Path};
 
-use incident_labs::settings::MIB;
+use incident_labs::blob::MIB;
 
 #[derive(Debug, thiserror::Error)]
 pub enum RoomError {

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::Scale;
 use super::{Remedy, RunTables};
-use incident_labs::settings::MIB;
+use incident_labs::blob::MIB;
 
 /// One combination of variant and concurrency, measured under the incident's load.
 #[derive(Clone, Debug, Serialize)]

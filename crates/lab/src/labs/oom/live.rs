@@ -9,7 +9,7 @@ use crate::{
     evidence::{RunFolder, Tail},
     machine::terminal::StatusLine,
 };
-use incident_labs::settings::MIB;
+use incident_labs::blob::MIB;
 
 const BAR_WIDTH: usize = 40;
 /// The guide's bands as shares of an EP1's memory, by where they end.

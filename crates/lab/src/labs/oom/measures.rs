@@ -5,7 +5,7 @@ use time::Duration;
 
 use super::{RunTables, rules, tables::blob_of};
 use crate::evidence::{Criterion, Measured, Row, Rule, RulesError, judge, percentile};
-use incident_labs::settings::MIB;
+use incident_labs::blob::MIB;
 
 const EXIT: &str = "Worker process exited with code ";
 const EXIT_137: &str = "Worker process exited with code 137";

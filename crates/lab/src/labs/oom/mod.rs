@@ -24,7 +24,7 @@ use crate::{
     app::stage::Preset,
     evidence::{Rules, RulesError},
 };
-use incident_labs::settings::MIB;
+use incident_labs::blob::MIB;
 
 /// What is changed between incident and recovery.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt, str::FromStr, time::Duration};
 
 use serde::Deserialize;
 
-use incident_labs::settings::MIB;
+use incident_labs::blob::MIB;
 
 /// Memory of an EP1 instance: the limit at scale 1.
 pub const EP1_MIB: u64 = 3584;

@@ -5,7 +5,7 @@ use time::OffsetDateTime;
 use super::RunTables;
 use crate::evidence::Row;
 use custom_handler::clock;
-use incident_labs::settings::MIB;
+use incident_labs::blob::MIB;
 
 /// One line of the timeline.
 struct Entry {
