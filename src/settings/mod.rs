@@ -54,7 +54,7 @@ const SITE_NAME: &str = "WEBSITE_SITE_NAME";
 const INSTANCE_ID: &str = "WEBSITE_INSTANCE_ID";
 const HOSTNAME: &str = "WEBSITE_HOSTNAME";
 
-/// All settings the handler reads, in the order of the README's table.
+/// All settings the handler reads, in the order of `docs/settings.md`.
 pub const SETTINGS: &[Setting] = &[
     setting(
         MAX_CONCURRENT,

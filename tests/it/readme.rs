@@ -1,13 +1,21 @@
-//! The README's tables: the settings are the handler's own, and what the runbooks' table points to is there.
+//! What the Markdown files promise: the settings are the handler's own, links resolve, output fits on a page, and the runbooks'
+//! table points to what exists.
 
-use std::{path::Path, process::Command};
+use std::{fs, path::Path, process::Command};
 
 use incident_labs::settings::SETTINGS;
+use walkdir::WalkDir;
 
 use crate::harness::LAB;
 
 const START: &str = "<!-- settings: written by `UPDATE=1 cargo test readme` -->\n";
 const END: &str = "<!-- /settings -->";
+/// What a terminal and a page on the web show without scrolling.
+const COLUMNS_MAX: usize = 100;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
 
 fn table() -> String {
     let rows = SETTINGS.iter().map(|setting| {
@@ -21,12 +29,12 @@ fn table() -> String {
 #[test]
 #[expect(clippy::disallowed_methods, reason = "UPDATE is for the person who runs the tests")]
 fn the_settings_table_is_the_handlers_own() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
-    let readme = std::fs::read_to_string(path).unwrap();
-    let (before, rest) = readme.split_once(START).unwrap();
+    let path = root().join("docs/settings.md");
+    let page = fs::read_to_string(&path).unwrap();
+    let (before, rest) = page.split_once(START).unwrap();
     let (shown, after) = rest.split_once(END).unwrap();
     if std::env::var("UPDATE").is_ok() {
-        std::fs::write(path, format!("{before}{START}{}{END}{after}", table())).unwrap();
+        fs::write(path, format!("{before}{START}{}{END}{after}", table())).unwrap();
     } else {
         assert_eq!(shown, table(), "run `UPDATE=1 cargo test readme`");
     }
@@ -35,16 +43,15 @@ fn the_settings_table_is_the_handlers_own() {
 /// Files must exist, commands of the lab must be understood.
 #[test]
 fn what_the_runbooks_table_points_to_is_there() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let readme = std::fs::read_to_string(root.join("README.md")).unwrap();
-    let table = readme.split_once("<!-- runbooks").unwrap().1.split_once("<!-- /runbooks -->").unwrap().0;
+    let page = fs::read_to_string(root().join("docs/runbooks.md")).unwrap();
+    let table = page.split_once("<!-- runbooks").unwrap().1.split_once("<!-- /runbooks -->").unwrap().0;
     let here = table.lines().filter_map(|it| it.strip_prefix("| ")?.split(" | ").nth(2));
     let quoted = here.flat_map(|it| it.split('`').skip(1).step_by(2)).collect::<Vec<_>>();
     let (mut files, mut commands) = (0, 0);
     for it in quoted {
         let (first, _) = it.split_once('/').unwrap_or_default();
         if ["infra", "load", "src", "functions"].contains(&first) {
-            assert!(root.join(it).exists(), "{it} does not exist");
+            assert!(root().join(it).exists(), "{it} does not exist");
             files += 1;
         } else if let Some(arguments) = it.strip_prefix("cargo lab ") {
             let arguments = arguments.split(' ').map(|it| it.replace('…', "http://127.0.0.1"));
@@ -54,4 +61,107 @@ fn what_the_runbooks_table_points_to_is_there() {
         }
     }
     assert!(files > 10 && commands > 5, "{files} files, {commands} commands");
+}
+
+/// The project's own Markdown, as `(path below the root, text)`.
+fn pages() -> Vec<(String, String)> {
+    let not_ours = ["target", "node_modules", "evidence", "artifacts"];
+    let mut walk = WalkDir::new(root()).sort_by_file_name().into_iter();
+    let mut pages = Vec::new();
+    while let Some(entry) = walk.next() {
+        let entry = entry.unwrap();
+        let name = entry.file_name().to_str().unwrap();
+        let is_hidden = name.starts_with('.') && name != ".github";
+        if entry.file_type().is_dir() && entry.depth() > 0 && (not_ours.contains(&name) || is_hidden) {
+            walk.skip_current_dir();
+        } else if name.ends_with(".md") {
+            let path = entry.path().strip_prefix(root()).unwrap().display().to_string();
+            pages.push((path, fs::read_to_string(entry.path()).unwrap()));
+        }
+    }
+    assert!(pages.len() > 8, "the pages are elsewhere");
+    pages
+}
+
+/// A line of Markdown with its number from 1.
+type Line<'a> = (usize, &'a str);
+
+/// Lines of prose, and lines of code blocks with the language of their block. Fences belong to neither.
+fn split(text: &str) -> (Vec<Line<'_>>, Vec<(Line<'_>, &str)>) {
+    let (mut prose, mut code, mut language) = (Vec::new(), Vec::new(), None);
+    for (at, line) in text.lines().enumerate() {
+        match (line.trim_start().strip_prefix("```"), language) {
+            (Some(name), None) => language = Some(name),
+            (Some(_), Some(_)) => language = None,
+            (None, None) => prose.push((at + 1, line)),
+            (None, Some(name)) => code.push(((at + 1, line), name)),
+        }
+    }
+    assert!(language.is_none(), "a code block is not closed: {text}");
+    (prose, code)
+}
+
+#[test]
+fn terminal_output_fits_on_a_page() {
+    let mut lines = 0;
+    // `src` has drawings for the crate's documentation, no output; rustfmt looks after code.
+    for (path, text) in pages().iter().filter(|(path, _)| !path.starts_with("src/")) {
+        for ((number, line), _) in split(text).1.into_iter().filter(|(_, language)| *language != "rust") {
+            let columns = line.chars().count();
+            assert!(columns <= COLUMNS_MAX, "{path}:{number} has {columns} columns, more than {COLUMNS_MAX}: {line}");
+            lines += 1;
+        }
+    }
+    assert!(lines > 100, "{lines} lines of output");
+}
+
+/// The anchor that GitHub gives a heading.
+fn anchor(heading: &str) -> String {
+    let kept = heading.trim().chars().filter(|it| it.is_alphanumeric() || matches!(it, ' ' | '-' | '_'));
+    kept.collect::<String>().to_lowercase().replace(' ', "-")
+}
+
+fn anchors(text: &str) -> Vec<String> {
+    let headings = split(text).0.into_iter().filter(|(_, line)| line.starts_with('#'));
+    headings.map(|(_, line)| anchor(line.trim_start_matches('#'))).collect()
+}
+
+/// Targets of `[text](target)`.
+fn targets(line: &str) -> impl Iterator<Item = &str> {
+    line.split("](").skip(1).filter_map(|it| Some(it.split_once(')')?.0))
+}
+
+#[test]
+fn links_between_pages_resolve() {
+    let mut links = 0;
+    for (path, text) in pages() {
+        for (number, line) in split(&text).0 {
+            for target in targets(line).filter(|it| !it.contains("://")) {
+                let (file, heading) = target.split_once('#').unwrap_or((target, ""));
+                let folder = root().join(&path).parent().unwrap().to_owned();
+                let linked = if file.is_empty() { root().join(&path) } else { folder.join(file) };
+                assert!(linked.exists(), "{path}:{number} links {target}, which does not exist");
+                if !heading.is_empty() {
+                    let headings = anchors(&fs::read_to_string(&linked).unwrap());
+                    assert!(
+                        headings.iter().any(|it| it == heading),
+                        "{path}:{number} links {target}: no such heading in {headings:?}"
+                    );
+                }
+                links += 1;
+            }
+        }
+    }
+    assert!(links > 20, "{links} links");
+}
+
+#[test]
+fn anchors_are_those_of_github() {
+    for (heading, want) in [
+        (" What never ran on Azure", "what-never-ran-on-azure"),
+        (" Does the identity have its roles?", "does-the-identity-have-its-roles"),
+        (" Blobs: beside `curl | openssl`", "blobs-beside-curl--openssl"),
+    ] {
+        assert_eq!(anchor(heading), want);
+    }
 }
