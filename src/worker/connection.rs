@@ -16,12 +16,12 @@ use tracing::Span;
 
 use super::{
     Context, Failure,
-    protocol::{FromWorker, Outcome, ToWorker, Work},
+    protocol::{Answer, FromWorker, ToWorker, Work},
 };
 use crate::blob::CallEvent;
 
 /// How an invocation ended: in the worker, or with it.
-pub(super) type Ending = Result<Outcome, Failure>;
+pub(super) type Ending = Result<Answer, Failure>;
 
 #[derive(Debug)]
 pub(super) struct Connection {

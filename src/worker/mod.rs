@@ -20,7 +20,7 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use self::{connection::Connection, protocol::Outcome, supervisor::Supervisor};
+use self::{connection::Connection, protocol::Answer, supervisor::Supervisor};
 use crate::{blob::BlobName, settings::BlobSettings};
 
 /// What an invocation is about, for the worker and for telemetry.
@@ -119,10 +119,10 @@ impl Worker {
                 return Err(Failure::Deadline);
             };
             return match ended.unwrap_or_else(|_| Err(Failure::WorkerGone { why: "worker lost".to_owned() }))? {
-                Outcome::Recorded => Ok(Success::Recorded),
-                Outcome::Gone => Ok(Success::Gone),
-                Outcome::MemoryError { detail } => Err(Failure::MemoryError { detail }),
-                Outcome::Failed { detail } => Err(Failure::Failed { detail }),
+                Answer::Recorded => Ok(Success::Recorded),
+                Answer::Gone => Ok(Success::Gone),
+                Answer::MemoryError { detail } => Err(Failure::MemoryError { detail }),
+                Answer::Failed { detail } => Err(Failure::Failed { detail }),
             };
         }
     }

@@ -15,7 +15,7 @@ use tokio_util::task::TaskTracker;
 
 use super::{
     memory::data_bytes,
-    protocol::{FromWorker, Outcome, ToWorker, Work, typed},
+    protocol::{Answer, FromWorker, ToWorker, Work, typed},
 };
 use crate::{
     blob::{BlobName, BlobReader, CallObserver, Patience, ProcessError, Processed, Processor, Reservations, WorkerId},
@@ -131,17 +131,17 @@ impl Worker {
         running.insert(id, task.abort_handle());
     }
 
-    async fn process(&self, work: Work, answers: mpsc::UnboundedSender<FromWorker>) -> Outcome {
+    async fn process(&self, work: Work, answers: mpsc::UnboundedSender<FromWorker>) -> Answer {
         let id = work.id;
         let calls = CallObserver::new(move |event| drop(answers.send(FromWorker::Call { id, event })));
         let deadline = Instant::now() + work.time_left;
         let reader = BlobReader::new(Arc::clone(&self.service), Patience::default(), calls, deadline);
         let blob = BlobName { container: work.container, name: work.name };
         match self.processor.process(&reader, &blob).await {
-            Ok(Processed::Recorded(_)) => Outcome::Recorded,
-            Ok(Processed::Gone) => Outcome::Gone,
-            Err(ProcessError::Memory(error)) => Outcome::MemoryError { detail: error.to_string() },
-            Err(ProcessError::Read(error)) => Outcome::Failed { detail: error.to_string() },
+            Ok(Processed::Recorded(_)) => Answer::Recorded,
+            Ok(Processed::Gone) => Answer::Gone,
+            Err(ProcessError::Memory(error)) => Answer::MemoryError { detail: error.to_string() },
+            Err(ProcessError::Read(error)) => Answer::Failed { detail: error.to_string() },
         }
     }
 

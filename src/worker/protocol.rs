@@ -53,14 +53,14 @@ pub(super) enum FromWorker {
     /// An invocation is over.
     Done {
         id: u64,
-        outcome: Outcome,
+        outcome: Answer,
     },
 }
 
 /// How an invocation ended inside the worker.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "outcome")]
-pub(super) enum Outcome {
+pub(super) enum Answer {
     /// The blob has its record.
     Recorded,
     /// The blob was deleted before it was read.

@@ -93,7 +93,11 @@ async fn the_other_functions_say_what_is_wrong_with_a_request() {
     let app = Scratch::new();
     let handler = handler(&app).await;
     let reply = handler.post(ACTIVITY_FUNCTION, r#"{"Data":{"input":"\"{}\""}}"#.into()).await;
-    assert!(reply.status == 500 && reply.body.contains("index"), "{reply:?}");
+    // To the host a failed activity: a text whose cause the orchestrator reads.
+    let failure: Value = serde_json::from_str(&reply.body).unwrap();
+    let failure = &failure["activityFailure"];
+    assert!(reply.status == 200 && failure["errorMessage"].as_str().unwrap().contains("index"), "{reply:?}");
+    assert_eq!((&failure["errorType"], &failure["isNonRetriable"]), (&json!("DecodeError"), &json!(true)));
     for function in [START_FUNCTION, STATUS_FUNCTION] {
         assert_eq!(handler.post(function, "nonsense".into()).await.status, 400, "{function}");
     }

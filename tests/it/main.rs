@@ -6,6 +6,7 @@ mod blob_trigger;
 #[path = "../../crates/durable/tests/it/decoded.rs"]
 mod decoded;
 mod durable_functions;
+mod example_app;
 mod fault_proxy;
 mod faults;
 mod front;
@@ -15,6 +16,7 @@ mod golden_replies;
 mod golden_requests;
 mod handler;
 mod harness;
+mod house;
 mod http_trigger;
 mod identity;
 mod infra;

@@ -12,7 +12,9 @@
 
 mod framework;
 
-pub use durable::{self, Activity, ActivityError, Carry, Context, Either, Error, Level, RetryPolicy, all, any, select};
+pub use durable::{
+    self, Activity, ActivityError, Carry, Context, Either, Error, Level, RetryPolicy, all, any, error_chain, select,
+};
 pub use framework::{
     App, BlobTrigger, Call, ClientError, DurableClient, Episode, Failure, HttpRequest, HttpResponse, Invocation,
     Listener, Logged, Rejected, ServeError, Start, Status, clock, console, operation_id, orchestrator, wire,

@@ -55,5 +55,5 @@ mod engine;
 
 pub use engine::{
     Activity, ActivityError, Carry, Context, Durable, Either, Error, Level, LogLine, Retried, RetryPolicy, Task, Timer,
-    Turn, TurnOutcome, all, any, envelope, protocol, replay, replay_encoded, select, types,
+    Turn, TurnOutcome, all, any, envelope, error_chain, protocol, replay, replay_encoded, select, types,
 };

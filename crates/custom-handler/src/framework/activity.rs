@@ -12,7 +12,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use tokio_util::task::TaskTracker;
 
 use super::{
-    app::{Call, whole},
+    app::{Call, panic_text, whole},
     console,
     wire::{self, Envelope, InvocationResult},
 };
@@ -54,7 +54,9 @@ where
         Err(why) => Err(ActivityError::new(types::DECODE, why).non_retriable()),
         Ok(input) => match calls.spawn(async move { invoke(input).await.and_then(encoded) }).await {
             Ok(answer) => answer,
-            Err(panic) => Err(ActivityError::new(types::PANIC, format!("the activity panicked: {panic}"))),
+            Err(error) => {
+                Err(ActivityError::new(types::PANIC, format!("the activity panicked: {}", panic_text(error))))
+            }
         },
     };
     match answer {

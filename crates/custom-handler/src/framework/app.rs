@@ -13,7 +13,7 @@ use axum::{
 use durable::{Activity, ActivityError, Context, Error};
 use futures_util::future::{BoxFuture, FutureExt};
 use serde::{Serialize, de::DeserializeOwned};
-use tokio::time::Instant;
+use tokio::{task::JoinError, time::Instant};
 use tokio_util::task::TaskTracker;
 
 use super::{
@@ -37,7 +37,7 @@ pub struct Call {
     pub received: Instant,
 }
 
-type Function = Arc<dyn Fn(Call) -> BoxFuture<'static, Response> + Send + Sync>;
+type Function = Arc<dyn Fn(&App, Call) -> BoxFuture<'static, Response> + Send + Sync>;
 type Observer = Arc<dyn Fn(&Episode, &HeaderMap) + Send + Sync>;
 
 /// A Functions app: functions under the names of their folders.
@@ -107,10 +107,9 @@ impl App {
         Fut: Future<Output = R> + Send + 'static,
         R: Into<HttpResponse> + Send + 'static,
     {
-        let (shown, calls) = (Arc::<str>::from(name), self.calls.clone());
         let function = Arc::new(function);
-        self.add(name, move |call| {
-            let (function, name, calls) = (Arc::clone(&function), Arc::clone(&shown), calls.clone());
+        self.add(name, move |app, name, call| {
+            let (function, calls) = (Arc::clone(&function), app.calls.clone());
             let invoke = async move |request| function(request).await.into();
             async move { http::respond(&name, call, &calls, invoke).await }
         })
@@ -126,13 +125,10 @@ impl App {
         R: Into<InvocationResult> + Send + 'static,
         E: Into<Failure> + Send + 'static,
     {
-        let (function, calls) = (Arc::new(function), self.calls.clone());
-        let reported = Arc::new(blob::PayloadReported::default());
-        let shown = Arc::<str>::from(name);
-        self.add(name, move |call| {
-            let (function, name, calls) = (Arc::clone(&function), Arc::clone(&shown), calls.clone());
-            let reported = Arc::clone(&reported);
-            let invoke = async move |trigger: BlobTrigger| function(trigger).await.map(Into::into).map_err(Into::into);
+        let (function, reported) = (Arc::new(function), Arc::new(blob::PayloadReported::default()));
+        self.add(name, move |app, name, call| {
+            let (function, reported, calls) = (Arc::clone(&function), Arc::clone(&reported), app.calls.clone());
+            let invoke = async move |blob: BlobTrigger| function(blob).await.map(Into::into).map_err(Into::into);
             async move { blob::respond(&name, call, &calls, &reported, invoke).await }
         })
     }
@@ -146,10 +142,9 @@ impl App {
         I: DeserializeOwned,
         O: Serialize,
     {
-        let (function, observer) = (Arc::new(function), Arc::clone(&self.observer));
-        let shown = Arc::<str>::from(name);
-        self.add(name, move |call| {
-            let (function, name, observer) = (Arc::clone(&function), Arc::clone(&shown), Arc::clone(&observer));
+        let function = Arc::new(function);
+        self.add(name, move |app, name, call| {
+            let (function, observer) = (Arc::clone(&function), Arc::clone(&app.observer));
             async move {
                 let body = to_bytes(call.body, LONGEST_BODY_BYTES).await.unwrap_or_default();
                 let episode = orchestrator::answer(&body, |context, input| function(context, input));
@@ -183,18 +178,17 @@ impl App {
         R: Into<Logged<O>> + Send + 'static,
         E: Into<ActivityError> + Send + 'static,
     {
-        let (function, calls) = (Arc::new(function), self.calls.clone());
-        self.add(handle.name(), move |call| {
-            let (function, calls) = (Arc::clone(&function), calls.clone());
+        let function = Arc::new(function);
+        self.add(handle.name(), move |app, name, call| {
+            let (function, calls) = (Arc::clone(&function), app.calls.clone());
             let invoke = async move |input: I| -> Result<Logged<O>, ActivityError> {
                 function(input).await.map(Into::into).map_err(Into::into)
             };
-            async move { activity::respond(handle.name(), call, &calls, invoke).await }
+            async move { activity::respond(&name, call, &calls, invoke).await }
         })
     }
 
-    /// Says what becomes of the lines an orchestrator logged; they are printed if nothing else is said. Applies to orchestrators that
-    /// are added later.
+    /// Says what becomes of the lines that orchestrators log. Without an observer they are printed.
     #[must_use]
     pub fn observe(mut self, observer: impl Fn(&Episode, &HeaderMap) + Send + Sync + 'static) -> Self {
         self.observer = Arc::new(observer);
@@ -213,11 +207,12 @@ impl App {
         self.functions.keys().map(String::as_str)
     }
 
-    fn add<Fut>(mut self, name: &str, function: impl Fn(Call) -> Fut + Send + Sync + 'static) -> Self
+    fn add<Fut>(mut self, name: &str, function: impl Fn(&Self, Arc<str>, Call) -> Fut + Send + Sync + 'static) -> Self
     where
         Fut: Future<Output = Response> + Send + 'static,
     {
-        let function: Function = Arc::new(move |call| function(call).boxed());
+        let shown = Arc::<str>::from(name);
+        let function: Function = Arc::new(move |app, call| function(app, Arc::clone(&shown), call).boxed());
         let before = self.functions.insert(name.to_owned(), function);
         assert!(before.is_none(), "two functions are called {name}");
         self
@@ -263,7 +258,7 @@ impl App {
 
     async fn call(&self, name: &str, headers: HeaderMap, body: Body) -> Response {
         if let Some(function) = self.functions.get(name) {
-            return function(Call { headers, body, received: Instant::now() }).await;
+            return function(self, Call { headers, body, received: Instant::now() }).await;
         }
         if self.left_out.iter().any(|it| it == name) {
             return not_found(&format!("{name} is not in this app: the script root has no such folder"));
@@ -289,6 +284,16 @@ async fn dispatch(State(app): State<Arc<App>>, method: Method, uri: Uri, headers
 fn not_found(line: &str) -> Response {
     console::err(line);
     (StatusCode::NOT_FOUND, line.to_owned()).into_response()
+}
+
+/// What a function said when it panicked.
+pub(super) fn panic_text(error: JoinError) -> String {
+    let panic = match error.try_into_panic() {
+        Ok(panic) => panic,
+        Err(error) => return error.to_string(),
+    };
+    let text = panic.downcast_ref::<&str>().map(|it| (*it).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "without a message".to_owned())
 }
 
 /// Reads an envelope that holds no payload.

@@ -10,12 +10,13 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
 };
+use durable::error_chain;
 use serde_json::Value;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use super::{
-    app::Call,
+    app::{Call, panic_text},
     clock::hms,
     console,
     invocation::Invocation,
@@ -74,8 +75,7 @@ impl Failure {
 
 impl<E: std::error::Error> From<E> for Failure {
     fn from(error: E) -> Self {
-        let causes = std::iter::successors(error.source(), |it| it.source());
-        Self::new(causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}")))
+        Self::new(error_chain(&error))
     }
 }
 
@@ -127,8 +127,8 @@ where
             let line = line.unwrap_or_else(|| format!("{name} failed: {message}"));
             failed(StatusCode::INTERNAL_SERVER_ERROR, &line, message)
         }
-        Err(panic) => {
-            let line = format!("{name} panicked: {panic}");
+        Err(error) => {
+            let line = format!("{name} panicked: {}", panic_text(error));
             failed(StatusCode::INTERNAL_SERVER_ERROR, &line, "the function panicked".to_owned())
         }
     }

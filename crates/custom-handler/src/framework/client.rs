@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use axum::body::Bytes;
+use durable::error_chain;
 use http::{Method, Request, StatusCode, Uri};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
@@ -193,7 +194,7 @@ impl DurableClient {
         let request = Request::builder().method(method).uri(uri).header("Content-Type", "application/json");
         let request = request.body(Full::from(body)).map_err(|error| ClientError::Away(error.to_string()))?;
         let exchange = async {
-            let response = self.http.request(request).await.map_err(|error| ClientError::Away(chain(&error)))?;
+            let response = self.http.request(request).await.map_err(|error| ClientError::Away(error_chain(&error)))?;
             let status = response.status();
             let body = Limited::new(response.into_body(), LONGEST_ANSWER_BYTES).collect().await;
             let body = body.map_err(|error| ClientError::Away(error.to_string()))?.to_bytes();
@@ -232,9 +233,4 @@ fn instance(id: &str, what: &str) -> String {
 
 fn escaped(text: &str) -> String {
     utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |it| it.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }

@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use tokio_util::task::TaskTracker;
 
 use super::{
-    app::{Call, whole},
+    app::{Call, panic_text, whole},
     client::{ClientError, DurableClient},
     console,
     invocation::operation_id,
@@ -234,8 +234,8 @@ where
     let request = HttpRequest::new(envelope, &invocation_id, &operation_id);
     match calls.spawn(async move { invoke(request).await }).await {
         Ok(response) => Json(InvocationResult::from(response)).into_response(),
-        Err(panic) => {
-            console::err(&format!("{name} panicked: {panic}"));
+        Err(error) => {
+            console::err(&format!("{name} panicked: {}", panic_text(error)));
             (StatusCode::INTERNAL_SERVER_ERROR, "the function panicked").into_response()
         }
     }

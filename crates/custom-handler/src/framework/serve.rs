@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use durable::error_chain;
 use tokio::{
     net::TcpListener,
     signal::unix::{Signal, SignalKind, signal},
@@ -82,8 +83,7 @@ impl App {
         };
         served.await.map_or_else(
             |error| {
-                let cause = std::error::Error::source(&error).map(|it| format!(": {it}")).unwrap_or_default();
-                console::err(&format!("{error}{cause}"));
+                console::err(&error_chain(&error));
                 ExitCode::from(if matches!(error, ServeError::NoPort) { EXIT_USAGE } else { 1 })
             },
             ExitCode::from,

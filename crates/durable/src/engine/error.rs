@@ -82,8 +82,8 @@ pub(super) fn type_name<E>() -> &'static str {
     name.rsplit("::").next().unwrap_or(name)
 }
 
-/// A message with those of all causes.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
+/// An error's message and those of its causes, joined by colons.
+pub fn chain(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(error.source(), |it| it.source());
     causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }

@@ -17,7 +17,7 @@ mod turn;
 pub use activity::{Activity, ActivityError};
 pub use combine::{Either, all, any, select};
 pub use context::Context;
-pub use error::{Error, types};
+pub use error::{Error, chain as error_chain, types};
 pub use replay::{replay, replay_encoded};
 pub use retry::RetryPolicy;
 pub use state::Carry;

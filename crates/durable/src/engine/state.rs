@@ -16,7 +16,7 @@ use super::{
 };
 
 /// A task's outcome: JSON text, or why it failed.
-pub(super) type Outcome = Result<Option<String>, Error>;
+pub(super) type TaskResult = Result<Option<String>, Error>;
 /// Time since the episode began.
 pub(super) type Stopwatch = Rc<dyn Fn() -> Duration>;
 
@@ -31,7 +31,7 @@ pub(super) enum Key {
 #[derive(Debug, Default)]
 pub(super) struct Slot {
     /// The outcome, and its place in the order of outcomes.
-    pub outcome: Option<(u64, Outcome)>,
+    pub outcome: Option<(u64, TaskResult)>,
     /// Who is to be told; set as long as somebody waits.
     pub waker: Option<Waker>,
 }
@@ -157,7 +157,7 @@ impl State {
     }
 
     /// Keeps an outcome and tells who waits. False where nobody wants it: a second outcome, or a task that was dropped.
-    pub(super) fn resolve(&mut self, key: Key, outcome: Outcome) -> bool {
+    pub(super) fn resolve(&mut self, key: Key, outcome: TaskResult) -> bool {
         let order = self.next_outcome;
         let Some(slot) = self.slot(key).filter(|it| it.outcome.is_none()) else {
             return false;
