@@ -2,9 +2,10 @@
 
 mod criteria;
 mod environment;
+pub mod jsonl;
 pub mod render;
 mod rows;
-pub mod tables;
+pub mod table_writer;
 mod tail;
 
 use std::{

@@ -1,9 +1,11 @@
 //! A run's rows, read back from its JSONL tables.
 
-use std::{fs, io, path::Path};
+use std::{io, path::Path};
 
 use serde_json::Value;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+
+use super::jsonl;
 
 /// A row and when it was written or, for requests and dependencies, began.
 #[derive(Clone, Debug)]
@@ -60,18 +62,12 @@ impl Window {
 pub struct Rows(pub Vec<Row>);
 
 impl Rows {
-    /// Reads a table; one that was never written is empty. A last line without end (a writer at work, a lab that was killed)
-    /// is left out.
+    /// Reads a table; one that was never written is empty.
     ///
     /// # Errors
     /// When the file cannot be read.
     pub fn read(path: &Path) -> io::Result<Self> {
-        let text = match fs::read_to_string(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
-            other => other?,
-        };
-        let complete = &text[..text.rfind('\n').map_or(0, |it| it + 1)];
-        let mut rows: Vec<Row> = complete.lines().filter_map(|it| Row::read(serde_json::from_str(it).ok()?)).collect();
+        let mut rows: Vec<Row> = jsonl::read(path)?.into_iter().filter_map(Row::read).collect();
         rows.sort_by_key(|row| row.at);
         Ok(Self(rows))
     }
@@ -91,6 +87,8 @@ pub fn percentile(mut values: Vec<f64>, percent: f64) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use time::macros::datetime;
 
     use super::*;

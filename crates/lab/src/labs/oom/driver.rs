@@ -1,6 +1,6 @@
 //! Carries the experiment out: starts the app under each set of settings, has the load generator drive it, re-drives, collects.
 
-use std::{fs::File, io::Write, path::PathBuf, process::Stdio, time::Duration};
+use std::{fs::File, path::PathBuf, process::Stdio, time::Duration};
 
 use anyhow::{Context, bail, ensure};
 use futures::{StreamExt, TryStreamExt, stream};
@@ -20,7 +20,7 @@ use crate::{
         listener::HttpPort,
         session::{Blobs, Session, SessionOptions},
     },
-    evidence::RunFolder,
+    evidence::{RunFolder, jsonl::JsonLines},
     machine::workspace::Folder,
 };
 use custom_handler::clock;
@@ -130,7 +130,7 @@ impl Stage<'_> {
             "front_pid_at_end": self.session.host.pid(),
             "settings": Value::from_iter(remedy.settings(self.experiment.scale)),
         });
-        append(self.evidence, "hosts.jsonl", &[row])
+        Ok(JsonLines::append(&self.evidence.path().join("hosts.jsonl"))?.write(&row)?)
     }
 
     async fn front_pid(&self) -> anyhow::Result<u32> {
@@ -225,8 +225,10 @@ impl Stage<'_> {
         let names = redrive::redrive(&self.blobs.storage, &trigger_queue()).await?;
         self.live.say(&format!("re-driven {} blobs from the poison queue", names.len()));
         let now = clock::timestamp(clock::utc_now());
-        let rows: Vec<Value> = names.iter().map(|name| json!({"timestamp": now, "name": name})).collect();
-        append(self.evidence, "redriven.jsonl", &rows)?;
+        let mut redriven = JsonLines::append(&self.evidence.path().join("redriven.jsonl"))?;
+        for name in &names {
+            redriven.write(&json!({"timestamp": now, "name": name}))?;
+        }
         let asked = Instant::now();
         while asked.elapsed() < SETTLED_WITHIN && !self.are_processed(&names).await? {
             self.live.tick();
@@ -256,24 +258,16 @@ impl Stage<'_> {
             record["timestamp"] = json!(now);
             record
         };
-        let rows: Vec<Value> = records.into_iter().flatten().map(read).collect();
-        let path = self.evidence.path().join("results.jsonl");
-        std::fs::write(&path, lines(&rows)).with_context(|| format!("write {}", path.display()))
+        let mut results = JsonLines::replace(&self.evidence.path().join("results.jsonl"))?;
+        for record in records.into_iter().flatten() {
+            results.write(&read(record))?;
+        }
+        Ok(())
     }
 }
 
 /// Adds a line to the run's list of what was done by hand, as the guide's runbook has it.
 fn note(evidence: &RunFolder, action: &str, remedy: Remedy) -> anyhow::Result<()> {
     let row = json!({"timestamp": clock::timestamp(clock::utc_now()), "action": action, "remedy": remedy.name()});
-    append(evidence, "actions.jsonl", &[row])
-}
-
-fn append(evidence: &RunFolder, file: &str, rows: &[Value]) -> anyhow::Result<()> {
-    let path = evidence.path().join(file);
-    let written = File::options().create(true).append(true).open(&path).and_then(|mut it| it.write_all(&lines(rows)));
-    written.with_context(|| format!("write {}", path.display()))
-}
-
-fn lines(rows: &[Value]) -> Vec<u8> {
-    rows.iter().flat_map(|row| format!("{row}\n").into_bytes()).collect()
+    Ok(JsonLines::append(&evidence.path().join("actions.jsonl"))?.write(&row)?)
 }

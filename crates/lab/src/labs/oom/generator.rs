@@ -25,6 +25,7 @@ use super::{
 };
 use crate::{
     app::blob_message::{BlobMessage, POISON_QUEUE},
+    evidence::jsonl::{JsonLines, WriteError},
     machine::storage::{Storage, StorageError, Uploaded},
 };
 use custom_handler::clock;
@@ -86,13 +87,8 @@ pub enum LoadError {
     /// The account refuses or is away.
     #[error(transparent)]
     Storage(#[from] StorageError),
-    /// A file of the run cannot be written.
-    #[error("write {}", path.display())]
-    File {
-        path: PathBuf,
-        /// What the system says.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    File(#[from] WriteError),
     /// Whoever steps the generator is gone.
     #[error("tell what is being done: the other end is closed")]
     Told(#[from] io::Error),
@@ -104,7 +100,7 @@ pub struct Generator {
     options: GeneratorOptions,
     /// What each source is.
     sources: BTreeMap<String, Uploaded>,
-    manifest: Mutex<File>,
+    manifest: Mutex<JsonLines>,
 }
 
 impl Generator {
@@ -116,8 +112,7 @@ impl Generator {
         for container in [INPUT_CONTAINER, RESULTS_CONTAINER, STAGING_CONTAINER] {
             options.storage.ensure_container(container).await?;
         }
-        fs::create_dir_all(&options.out).map_err(|source| LoadError::File { path: options.out.clone(), source })?;
-        let manifest = open(&options.out.join("manifest.jsonl"))?;
+        let manifest = JsonLines::append(&options.out.join("manifest.jsonl"))?;
         let sources = stage(&options, gate).await?;
         Ok(Self { options, sources, manifest: Mutex::new(manifest) })
     }
@@ -154,16 +149,10 @@ impl Generator {
             end,
             unsettled: unsettled.clone(),
         };
-        self.append_phase(&row)?;
+        JsonLines::append(&self.options.out.join("phases.jsonl"))?.write(&row)?;
         let count = unsettled.len();
         gate.tell(Event::PhaseEnd { phase: phase.name.clone(), unsettled }).await?;
         Ok(count)
-    }
-
-    fn append_phase(&self, row: &PhaseRow) -> Result<(), LoadError> {
-        let path = self.options.out.join("phases.jsonl");
-        let mut file = open(&path)?;
-        write_row(&mut file, row).map_err(|source| LoadError::File { path, source })
     }
 
     /// Small blobs at a steady rate. Open loop: a slow answer does not delay the next blob's time.
@@ -221,9 +210,7 @@ impl Generator {
             size_bytes: uploaded.size_bytes,
             sha256: uploaded.sha256.clone(),
         };
-        let mut manifest = self.manifest.lock().unwrap_or_else(PoisonError::into_inner);
-        let path = || self.options.out.join("manifest.jsonl");
-        write_row(&mut manifest, &row).map_err(|source| LoadError::File { path: path(), source })
+        Ok(self.manifest.lock().unwrap_or_else(PoisonError::into_inner).write(&row)?)
     }
 
     /// Waits until each blob under a prefix has a result or stands in the poison queue; names those that do not in time.
@@ -291,17 +278,6 @@ fn stream_of(name: &str) -> u64 {
     digest.iter().take(4).fold(0, |sum, byte| sum << 8 | u64::from(*byte))
 }
 
-fn open(path: &Path) -> Result<File, LoadError> {
-    let opened = File::options().create(true).append(true).open(path);
-    opened.map_err(|source| LoadError::File { path: path.to_owned(), source })
-}
-
-fn write_row(file: &mut File, row: &impl Serialize) -> io::Result<()> {
-    let mut line = serde_json::to_vec(row)?;
-    line.push(b'\n');
-    file.write_all(&line)
-}
-
 /// Writes the sources of the three load phases as files, in folders as the guide names them, with a manifest.
 ///
 /// # Errors
@@ -309,11 +285,9 @@ fn write_row(file: &mut File, row: &impl Serialize) -> io::Result<()> {
 pub async fn write_files(plan: &Plan, folder: &Path, told: impl Fn(&Path)) -> Result<(), LoadError> {
     let file_error = |path: &Path| {
         let path = path.to_owned();
-        move |source| LoadError::File { path, source }
+        move |source| WriteError { path, source }
     };
-    fs::create_dir_all(folder).map_err(file_error(folder))?;
-    let list = folder.join("manifest.jsonl");
-    let mut manifest = File::create(&list).map_err(file_error(&list))?;
+    let mut manifest = JsonLines::replace(&folder.join("manifest.jsonl"))?;
     for (number, class) in [(1, "load-1"), (2, "load-2"), (3, "incident")] {
         let bursts = plan.phases.iter().flat_map(|it| &it.bursts).find(|it| it.class == class);
         let phase = folder.join(format!("phase{number}"));
@@ -327,7 +301,7 @@ pub async fn write_files(plan: &Plan, folder: &Path, told: impl Fn(&Path)) -> Re
                 "size_bytes": uploaded.size_bytes,
                 "sha256": uploaded.sha256,
             });
-            write_row(&mut manifest, &row).map_err(file_error(&list))?;
+            manifest.write(&row)?;
             told(&path);
         }
     }

@@ -8,6 +8,7 @@ use time::OffsetDateTime;
 use tokio::time::{Instant, sleep};
 use url::Url;
 
+use crate::evidence::jsonl::{JsonLines, WriteError};
 use custom_handler::clock;
 use incident_labs::{blob::tls, functions::storm};
 
@@ -90,9 +91,8 @@ pub enum ReplayLoadError {
         /// The start of its body.
         body: String,
     },
-    /// The evidence could not be written.
-    #[error("write {}", path.display())]
-    Unwritable { path: PathBuf, source: std::io::Error },
+    #[error(transparent)]
+    Unwritable(#[from] WriteError),
 }
 
 /// What became of a phase.
@@ -205,12 +205,7 @@ impl ReplayLoad {
     }
 
     fn append(&self, table: &str, row: &Value) -> Result<(), ReplayLoadError> {
-        use std::io::Write;
-        let path = self.out.join(format!("{table}.jsonl"));
-        let written = std::fs::create_dir_all(&self.out)
-            .and_then(|()| std::fs::OpenOptions::new().create(true).append(true).open(&path))
-            .and_then(|mut file| file.write_all(format!("{row}\n").as_bytes()));
-        written.map_err(|source| ReplayLoadError::Unwritable { path, source })
+        Ok(JsonLines::append(&self.out.join(format!("{table}.jsonl")))?.write(row)?)
     }
 }
 
