@@ -5,12 +5,16 @@ pub mod arguments;
 use std::{
     collections::BTreeMap,
     fmt,
+    ops::RangeInclusive,
     path::{Path, PathBuf},
     str::FromStr,
     time::Duration,
 };
 
-use crate::{blob::StorageAccount, functions::BLOB_FUNCTION};
+use crate::{
+    blob::StorageAccount,
+    functions::{BLOB_FUNCTION, storm},
+};
 use custom_handler::wire::{env, timespan};
 
 /// One app setting, as documentation and as a contract with the infrastructure.
@@ -37,9 +41,11 @@ const STORAGE_CREDENTIAL: &str = "AzureWebJobsStorage__credential";
 const STORAGE_CLIENT_ID: &str = "AzureWebJobsStorage__clientId";
 const MAX_CONCURRENT: &str = "MAX_CONCURRENT_INVOCATIONS";
 const BATCH_SIZE: &str = "BLOB_BATCH_SIZE";
-const VARIANT: &str = "BLOB_VARIANT";
+/// Which way blobs are held, where the two numbers do not say.
+pub const VARIANT: &str = "BLOB_VARIANT";
 const BLOCK_MIB: &str = "BLOB_BLOCK_MIB";
-const MEMORY_LIMIT_MIB: &str = "WORKER_MEMORY_LIMIT_MIB";
+/// The worker's memory limit.
+pub const MEMORY_LIMIT_MIB: &str = "WORKER_MEMORY_LIMIT_MIB";
 const FUNCTION_TIMEOUT: &str = "AzureFunctionsJobHost__functionTimeout";
 const ITERATIONS: &str = "DurableLab__Iterations";
 const CONTINUE_AS_NEW_EVERY: &str = "DurableLab__ContinueAsNewEvery";
@@ -113,11 +119,19 @@ impl Variant {
     }
 
     /// `(MAX_CONCURRENT_INVOCATIONS, BLOB_BATCH_SIZE)` of the preset.
-    fn preset(self) -> (usize, usize) {
+    const fn preset(self) -> (usize, usize) {
         match self {
             Self::Buffering => (48, 32),
             Self::Streaming => (12, 8),
         }
+    }
+
+    /// The app settings that switch to it.
+    pub fn settings(self) -> Vec<(String, String)> {
+        let (concurrent, batch) = self.preset();
+        [(BATCH_SIZE, batch), (MAX_CONCURRENT, concurrent)]
+            .map(|(name, number)| (name.to_owned(), number.to_string()))
+            .into()
     }
 }
 
@@ -225,8 +239,8 @@ impl Settings {
         let port = reader.required::<u16>(env::PORT);
         let blob = if reader.has_blob_function() { reader.blob(package_variant) } else { None };
         let replay = ReplaySettings {
-            iterations: reader.number_or(ITERATIONS, 1..=100_000, 100) as u64,
-            continue_as_new_every: reader.number_or(CONTINUE_AS_NEW_EVERY, 0..=100_000, 0) as u64,
+            iterations: reader.number_or(ITERATIONS, storm::ITERATIONS, 100),
+            continue_as_new_every: reader.number_or(CONTINUE_AS_NEW_EVERY, storm::CONTINUE_AS_NEW_EVERY, 0),
         };
         let hostname = reader.text(HOSTNAME).map(str::to_owned);
         let invocation_deadline = reader.invocation_deadline();
@@ -246,6 +260,9 @@ impl Settings {
 
 /// One mebibyte, the unit of the size settings.
 pub const MIB: u64 = 1 << 20;
+const BLOCK_MIB_DEFAULT: u64 = 8;
+/// Payload in memory under the streaming preset, however large the blobs are.
+pub const STREAMING_BYTES: u64 = Variant::Streaming.preset().1 as u64 * BLOCK_MIB_DEFAULT * MIB;
 
 struct Reader<'a> {
     source: &'a Source,
@@ -278,14 +295,14 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn number_or(&mut self, name: &str, range: std::ops::RangeInclusive<usize>, default: usize) -> usize {
+    fn number_or(&mut self, name: &str, range: RangeInclusive<u64>, default: u64) -> u64 {
         if self.text(name).is_none() {
             return default;
         }
         self.number(name, range).unwrap_or(default)
     }
 
-    fn number(&mut self, name: &str, range: std::ops::RangeInclusive<usize>) -> Option<usize> {
+    fn number(&mut self, name: &str, range: RangeInclusive<u64>) -> Option<u64> {
         let value = self.text(name)?.parse().ok().filter(|it| range.contains(it));
         if value.is_none() {
             self.problem(name, format_args!("is not a whole number from {} to {}", range.start(), range.end()));
@@ -332,14 +349,13 @@ impl<'a> Reader<'a> {
 
     fn blob(&mut self, package_variant: Option<Variant>) -> Option<BlobSettings> {
         let storage = self.storage();
-        let concurrent = self.number(MAX_CONCURRENT, 1..=1024);
-        let batch = self.number(BATCH_SIZE, 1..=1024);
+        let concurrent = self.number(MAX_CONCURRENT, 1..=1024).map(|it| it as usize);
+        let batch = self.number(BATCH_SIZE, 1..=1024).map(|it| it as usize);
         let explicit = self.auto(VARIANT, |reader| reader.optional::<Variant>(VARIANT));
         let (variant, decided_by) = decide_variant(explicit, concurrent.zip(batch), package_variant);
         let preset = variant.preset();
-        let worker_memory_limit_bytes = self
-            .auto(MEMORY_LIMIT_MIB, |reader| reader.number(MEMORY_LIMIT_MIB, 64..=1 << 20))
-            .map(|it| it as u64 * MIB);
+        let worker_memory_limit_bytes =
+            self.auto(MEMORY_LIMIT_MIB, |reader| reader.number(MEMORY_LIMIT_MIB, 64..=1 << 20)).map(|it| it * MIB);
         Some(BlobSettings {
             storage: storage?,
             worker_memory_limit_bytes,
@@ -347,7 +363,7 @@ impl<'a> Reader<'a> {
             decided_by,
             max_concurrent_invocations: concurrent.unwrap_or(preset.0),
             batch_size: batch.unwrap_or(preset.1),
-            block_bytes: self.number(BLOCK_MIB, 1..=1024).unwrap_or(8) * MIB as usize,
+            block_bytes: (self.number_or(BLOCK_MIB, 1..=1024, BLOCK_MIB_DEFAULT) * MIB) as usize,
         })
     }
 
@@ -376,9 +392,10 @@ fn decide_variant(
     numbers: Option<(usize, usize)>,
     package: Option<Variant>,
 ) -> (Variant, &'static str) {
+    let (few, small) = Variant::Streaming.preset();
     match (explicit, numbers, package) {
         (Some(variant), _, _) => (variant, VARIANT),
-        (None, Some((concurrent, batch)), _) if batch <= 8 && concurrent <= 12 => {
+        (None, Some((concurrent, batch)), _) if batch <= small && concurrent <= few => {
             (Variant::Streaming, "BLOB_BATCH_SIZE and MAX_CONCURRENT_INVOCATIONS")
         }
         (None, Some(_), _) => (Variant::Buffering, "BLOB_BATCH_SIZE and MAX_CONCURRENT_INVOCATIONS"),
