@@ -1,4 +1,4 @@
-//! A lab in operation: storage, host with handler, and all that calls it, on one run folder.
+//! The stand-in in operation: storage, host with handler, and all that calls it, on one work folder.
 
 use std::{
     io,
@@ -126,9 +126,9 @@ impl Session {
     }
 
     /// Why it cannot go on, once it cannot: the host gave up, or storage ended.
-    pub async fn ended(&mut self) -> String {
+    pub async fn ended(&self) -> String {
         let storage = async {
-            match &mut self.blobs {
+            match &self.blobs {
                 Some(blobs) => format!("storage ended ({:?}): see logs/azurite.log", blobs.azurite.ended().await),
                 None => std::future::pending().await,
             }
