@@ -57,6 +57,34 @@ impl Window {
     }
 }
 
+/// A run's phases, in order of time, each with its window.
+#[derive(Clone, Debug, Default)]
+pub struct Phases(Vec<(String, Window)>);
+
+impl Phases {
+    /// Reads `phases.jsonl`.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn read(path: &Path) -> io::Result<Self> {
+        let rows = Rows::read(path)?;
+        let phases = rows.0.iter().filter_map(|row| Some((row.text("phase").to_owned(), Window::of(row)?)));
+        Ok(Self(phases.collect()))
+    }
+
+    /// A phase's window; the whole run for no name.
+    pub fn window(&self, phase: &str) -> Option<Window> {
+        if !phase.is_empty() {
+            return self.0.iter().find(|(name, _)| name == phase).map(|(_, window)| *window);
+        }
+        Some(Window { start: self.0.first()?.1.start, end: self.0.last()?.1.end })
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (&str, Window)> {
+        self.0.iter().map(|(name, window)| (name.as_str(), *window))
+    }
+}
+
 /// Rows in order of time.
 #[derive(Clone, Debug, Default)]
 pub struct Rows(pub Vec<Row>);
@@ -76,6 +104,16 @@ impl Rows {
     pub fn within(&self, window: Window, wanted: impl Fn(&Row) -> bool) -> Vec<&Row> {
         self.0.iter().filter(|row| window.contains(row.at) && wanted(row)).collect()
     }
+}
+
+/// How long each of some requests took, in milliseconds.
+pub fn durations(rows: &[&Row]) -> Vec<f64> {
+    rows.iter().map(|row| row.number("duration")).collect()
+}
+
+/// The mean; 0 for no values.
+pub fn mean(values: &[f64]) -> f64 {
+    values.iter().fold(0.0, |sum, it| sum + it) / values.len().max(1) as f64
 }
 
 /// The value at a percentile by nearest rank, as Kusto's `percentile`: always one that is in the data.
@@ -114,5 +152,6 @@ mod tests {
         assert_eq!(percentile(values, 100.0), Some(20.0));
         assert_eq!(percentile(vec![7.0], 95.0), Some(7.0));
         assert_eq!(percentile(vec![], 95.0), None);
+        assert_eq!(format!("{:.2} {:.2}", mean(&[]), mean(&[1.0, 2.0])), "0.00 1.50", "no minus before the zero");
     }
 }
