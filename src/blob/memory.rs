@@ -12,11 +12,17 @@ use tokio::{
 };
 
 /// Kept free for everything but blobs: an allocation refused outside a reservation aborts the process.
-const HEAD_ROOM_BYTES: u64 = 24 << 20;
+pub const HEAD_ROOM_BYTES: u64 = 24 << 20;
 /// How long a refused reservation is tried again. Shorter than it takes to fill the memory that was granted, so that the
 /// refusal is answered before the kernel's kill takes the whole process.
 const WAIT_FOR_MEMORY: Duration = Duration::from_millis(500);
 const BETWEEN_TRIES: Duration = Duration::from_millis(50);
+
+/// What a worker may reserve under a memory limit, beyond what it holds at the start. Half as much again as the limit: so
+/// whole-blob buffers are granted that touch more than the limit, and the kernel kills.
+pub const fn reservable_bytes(memory_limit_bytes: u64) -> u64 {
+    memory_limit_bytes / 2 * 3
+}
 
 /// An allocation that the process's data limit refused.
 #[derive(Debug, thiserror::Error)]

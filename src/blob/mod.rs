@@ -15,7 +15,7 @@ pub const RESULTS_CONTAINER: &str = "results";
 
 pub use account::{AccountError, EMULATOR_ACCOUNT, EMULATOR_KEY, StorageAccount};
 pub use calls::{CallEvent, CallObserver};
-pub use memory::{BufferPool, MemoryError, Reservations};
+pub use memory::{BufferPool, HEAD_ROOM_BYTES, MemoryError, Reservations, reservable_bytes};
 pub use processor::{ProcessError, Processed, Processor, ResultRecord, WorkerId};
 pub use reader::{BlobName, BlobReader, Patience, ReadError, Version};
 pub use settings::{BlobSettings, MIB, Variant};

@@ -26,7 +26,7 @@ impl Variant {
     }
 
     /// `(MAX_CONCURRENT_INVOCATIONS, BLOB_BATCH_SIZE)` of the preset.
-    pub(crate) fn preset(self) -> (usize, usize) {
+    pub(crate) const fn preset(self) -> (usize, usize) {
         match self {
             Self::Buffering => (48, 32),
             Self::Streaming => (12, 8),

@@ -43,9 +43,11 @@ const STORAGE_CREDENTIAL: &str = "AzureWebJobsStorage__credential";
 const STORAGE_CLIENT_ID: &str = "AzureWebJobsStorage__clientId";
 const MAX_CONCURRENT: &str = "MAX_CONCURRENT_INVOCATIONS";
 const BATCH_SIZE: &str = "BLOB_BATCH_SIZE";
-const VARIANT: &str = "BLOB_VARIANT";
+/// Which way blobs are held, where the two numbers do not say.
+pub const VARIANT: &str = "BLOB_VARIANT";
 const BLOCK_MIB: &str = "BLOB_BLOCK_MIB";
-const MEMORY_LIMIT_MIB: &str = "WORKER_MEMORY_LIMIT_MIB";
+/// The worker's memory limit.
+pub const MEMORY_LIMIT_MIB: &str = "WORKER_MEMORY_LIMIT_MIB";
 const FUNCTION_TIMEOUT: &str = "AzureFunctionsJobHost__functionTimeout";
 const ITERATIONS: &str = "DurableLab__Iterations";
 const CONTINUE_AS_NEW_EVERY: &str = "DurableLab__ContinueAsNewEvery";
@@ -99,6 +101,16 @@ pub const SETTINGS: &[Setting] = &[
     setting(env::PORT, "", "port to listen on; set by the host"),
     setting(env::APP_ROOT, "", "script root with host.json; set by the host"),
 ];
+
+impl Variant {
+    /// The app settings that switch to it.
+    pub fn settings(self) -> Vec<(String, String)> {
+        let (concurrent, batch) = self.preset();
+        [(BATCH_SIZE, batch), (MAX_CONCURRENT, concurrent)]
+            .map(|(name, number)| (name.to_owned(), number.to_string()))
+            .into()
+    }
+}
 
 /// What a storm is when its start does not say.
 #[derive(Clone, Copy, Debug)]
@@ -190,6 +202,10 @@ impl Settings {
     }
 }
 
+const BLOCK_MIB_DEFAULT: u64 = 8;
+/// Payload in memory under the streaming preset, however large the blobs are.
+pub const STREAMING_BYTES: u64 = Variant::Streaming.preset().1 as u64 * BLOCK_MIB_DEFAULT * MIB;
+
 struct Reader<'a> {
     source: &'a Source,
     problems: Vec<String>,
@@ -228,10 +244,7 @@ impl<'a> Reader<'a> {
         self.number(name, range).unwrap_or(default)
     }
 
-    fn number<N>(&mut self, name: &str, range: RangeInclusive<N>) -> Option<N>
-    where
-        N: FromStr + PartialOrd + fmt::Display,
-    {
+    fn number(&mut self, name: &str, range: RangeInclusive<u64>) -> Option<u64> {
         let value = self.text(name)?.parse().ok().filter(|it| range.contains(it));
         if value.is_none() {
             self.problem(name, format_args!("is not a whole number from {} to {}", range.start(), range.end()));
@@ -278,13 +291,13 @@ impl<'a> Reader<'a> {
 
     fn blob(&mut self, package_variant: Option<Variant>) -> Option<BlobSettings> {
         let storage = self.storage();
-        let concurrent = self.number(MAX_CONCURRENT, 1..=1024_usize);
-        let batch = self.number(BATCH_SIZE, 1..=1024_usize);
+        let concurrent = self.number(MAX_CONCURRENT, 1..=1024).map(|it| it as usize);
+        let batch = self.number(BATCH_SIZE, 1..=1024).map(|it| it as usize);
         let explicit = self.auto(VARIANT, |reader| reader.optional::<Variant>(VARIANT));
         let (variant, decided_by) = decide_variant(explicit, concurrent.zip(batch), package_variant);
         let preset = variant.preset();
         let worker_memory_limit_bytes =
-            self.auto(MEMORY_LIMIT_MIB, |reader| reader.number(MEMORY_LIMIT_MIB, 64..=1_u64 << 20)).map(|it| it * MIB);
+            self.auto(MEMORY_LIMIT_MIB, |reader| reader.number(MEMORY_LIMIT_MIB, 64..=1 << 20)).map(|it| it * MIB);
         Some(BlobSettings {
             storage: storage?,
             worker_memory_limit_bytes,
@@ -292,7 +305,7 @@ impl<'a> Reader<'a> {
             decided_by,
             max_concurrent_invocations: concurrent.unwrap_or(preset.0),
             batch_size: batch.unwrap_or(preset.1),
-            block_bytes: self.number(BLOCK_MIB, 1..=1024_usize).unwrap_or(8) * MIB as usize,
+            block_bytes: (self.number_or(BLOCK_MIB, 1..=1024, BLOCK_MIB_DEFAULT) * MIB) as usize,
         })
     }
 
@@ -321,9 +334,10 @@ fn decide_variant(
     numbers: Option<(usize, usize)>,
     package: Option<Variant>,
 ) -> (Variant, &'static str) {
+    let (few, small) = Variant::Streaming.preset();
     match (explicit, numbers, package) {
         (Some(variant), _, _) => (variant, VARIANT),
-        (None, Some((concurrent, batch)), _) if batch <= 8 && concurrent <= 12 => {
+        (None, Some((concurrent, batch)), _) if batch <= small && concurrent <= few => {
             (Variant::Streaming, "BLOB_BATCH_SIZE and MAX_CONCURRENT_INVOCATIONS")
         }
         (None, Some(_), _) => (Variant::Buffering, "BLOB_BATCH_SIZE and MAX_CONCURRENT_INVOCATIONS"),

@@ -18,13 +18,13 @@ use super::{
     protocol::{Answer, FromWorker, ToWorker, Work, typed},
 };
 use crate::{
-    blob::{BlobName, BlobReader, CallObserver, Patience, ProcessError, Processed, Processor, Reservations, WorkerId},
+    blob::{
+        BlobName, BlobReader, CallObserver, Patience, ProcessError, Processed, Processor, Reservations, WorkerId,
+        reservable_bytes,
+    },
     settings::BlobSettings,
 };
 
-/// The data segment may grow to this many times the memory limit beyond what it was at the start: so
-/// `floor(1.5 · L / blob)` whole-blob buffers are granted, touch more than L, and the kernel kills.
-const DATA_LIMIT_RATIO: (u64, u64) = (3, 2);
 /// Threads for the resolver; started before the limit is set, because a thread refused later ends the process.
 const BLOCKING_THREADS: usize = 2;
 
@@ -92,7 +92,7 @@ async fn start_threads(tasks: &TaskTracker) {
 /// then killed for.
 fn limit_data(memory_limit_bytes: Option<u64>) -> anyhow::Result<Option<u64>> {
     let Some(limit) = memory_limit_bytes else { return Ok(None) };
-    let data_limit = data_bytes() + limit / DATA_LIMIT_RATIO.1 * DATA_LIMIT_RATIO.0;
+    let data_limit = data_bytes() + reservable_bytes(limit);
     let Rlimit { maximum, .. } = getrlimit(Resource::Data);
     setrlimit(Resource::Data, Rlimit { current: Some(maximum.map_or(data_limit, |it| it.min(data_limit))), maximum })?;
     Ok(Some(data_limit))

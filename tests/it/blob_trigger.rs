@@ -3,11 +3,11 @@
 use std::{fs::File, process::Command, time::Duration};
 
 use lab::{
-    app::blob_message::{BlobMessage, HOSTS_CONTAINER, POISON_QUEUE, TRIGGER_QUEUES, trigger_queue},
-    commands::{
+    app::{
+        blob_message::{BlobMessage, HOSTS_CONTAINER, POISON_QUEUE, TRIGGER_QUEUES, trigger_queue},
         redrive::{only_trigger_queue, redrive},
-        stage,
     },
+    commands::stage,
     emulator::session::{Blobs, Session, SessionOptions},
     machine::{
         azurite::{Azurite, Ports},

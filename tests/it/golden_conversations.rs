@@ -15,7 +15,7 @@ use lab::{
         host::HostOptions,
         task_hub::{DurableFunctions, HubOptions, Replace, Signal, TaskHub},
     },
-    evidence::tables::Tables,
+    evidence::table_writer::Tables,
 };
 use prost::Message;
 use serde_json::{Value, json};

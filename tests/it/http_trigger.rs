@@ -7,7 +7,7 @@ use lab::{
         host::{HostLog, HostOptions, Identity},
         http_trigger::HttpFunctions,
     },
-    evidence::tables::Tables,
+    evidence::table_writer::Tables,
 };
 use serde_json::{Value, json};
 use tokio::{

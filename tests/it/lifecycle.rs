@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lab::{emulator::host::HostOptions, evidence::tables::Table};
+use lab::{emulator::host::HostOptions, evidence::table_writer::Table};
 use serde_json::{Value, json};
 
 use crate::stand_in::{Line, StandIn, assert_same_lines, golden, options, ping, probe, recorded};

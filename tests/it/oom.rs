@@ -3,10 +3,15 @@
 use std::time::Duration;
 
 use futures::future::join_all;
+use incident_labs::settings::Variant;
 use lab::{
-    app::blob_message::{BlobMessage, POISON_QUEUE, trigger_queue},
+    app::{
+        blob_message::{BlobMessage, POISON_QUEUE, trigger_queue},
+        preset::preset,
+    },
     commands::stage,
     emulator::session::{Session, SessionOptions},
+    labs::{Lab, oom::OomLab},
     machine::workspace::Folder,
 };
 
@@ -25,12 +30,10 @@ const ALL_TRIES: Duration = Duration::from_secs(180);
 async fn session(scratch: &Scratch) -> Session {
     let script_root = scratch.path().join("stage");
     stage::make(&script_root, Some(HANDLER.into())).unwrap();
-    let settings =
-        [("MAX_CONCURRENT_INVOCATIONS", "48"), ("BLOB_BATCH_SIZE", "32"), ("WORKER_MEMORY_LIMIT_MIB", "896")];
     let options = SessionOptions {
         folder: Folder::open(&scratch.path().join("run")).await.unwrap(),
         script_root,
-        settings: settings.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
+        settings: preset(Variant::Buffering),
         port: Default::default(),
         pace: Some(Duration::from_millis(100)),
         echo: None,
@@ -99,7 +102,8 @@ async fn seven_whole_blobs_at_once_are_killed_for_by_the_kernel_and_none_is_lost
         .iter()
         .map(|row| row["value"].as_u64().unwrap() / MIB)
         .max();
-    assert!(peak >= Some(LIMIT_MIB * 71 / 100), "{peak:?} MiB");
+    let critical = OomLab::rules().unwrap().bands.start("critical").unwrap();
+    assert!(peak.unwrap() as f64 >= critical * LIMIT_MIB as f64, "{peak:?} MiB");
     println!(
         "{exits} kernel kills, {memory_errors} MemoryErrors, peak {peak:?} MiB of {LIMIT_MIB}; \
          {recorded} recorded, {poisoned} poisoned, {} tries",

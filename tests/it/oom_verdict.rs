@@ -4,8 +4,11 @@ use std::{collections::BTreeMap, fs};
 
 use custom_handler::clock;
 use lab::{
-    evidence::{Criterion, Outcome, Verdict},
-    labs::oom::{RunTables, counts, judge_run, timeline},
+    evidence::{Criterion, CriterionResult, Verdict},
+    labs::{
+        Lab, judge,
+        oom::{OomLab, OomRows},
+    },
 };
 use serde_json::{Value, json};
 use time::{Duration, OffsetDateTime, macros::datetime};
@@ -116,23 +119,23 @@ impl Run {
         self.with("tables/traces", |rows| rows.retain(|row| !row["message"].as_str().unwrap().contains(start)))
     }
 
-    fn tables(&self) -> RunTables {
+    fn rows(&self) -> OomRows {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("tables")).unwrap();
         for (file, rows) in &self.0 {
             let text: String = rows.iter().map(|row| format!("{row}\n")).collect();
             fs::write(folder.path().join(format!("{file}.jsonl")), text).unwrap();
         }
-        RunTables::read(folder.path(), "1/4".parse().unwrap()).unwrap()
+        OomRows::read(folder.path(), "1/4".parse().unwrap()).unwrap()
     }
 
     fn judge(&self) -> Vec<Criterion> {
-        judge_run(&self.tables()).unwrap()
+        judge::<OomLab>(&self.rows()).unwrap()
     }
 }
 
 fn failed(criteria: &[Criterion]) -> Vec<&str> {
-    criteria.iter().filter(|it| it.result != Outcome::Pass).map(|it| it.id.as_str()).collect()
+    criteria.iter().filter(|it| it.result != CriterionResult::Pass).map(|it| it.id.as_str()).collect()
 }
 
 #[test]
@@ -141,7 +144,7 @@ fn a_run_as_the_guide_has_it_is_supported() {
     let criteria = run.judge();
     assert_eq!(failed(&criteria), [""; 0], "{criteria:#?}");
     assert_eq!(Verdict::of(&criteria), Verdict::Supported);
-    let counts = counts(&run.tables());
+    let counts = OomLab::counts(&run.rows());
     let figures = ["uploaded", "processed", "requests", "failed", "retried", "poisoned", "redriven", "exits"];
     assert_eq!(figures.map(|it| counts[it].as_u64().unwrap()), [120, 120, 125, 5, 4, 1, 1, 2]);
 }
@@ -227,14 +230,15 @@ fn kills_that_nobody_counts_do_not_keep_a_run_from_being_supported() {
 #[test]
 fn a_run_without_rows_is_inconclusive_and_no_criterion_passes_by_default() {
     let criteria = Run(BTreeMap::new()).judge();
-    let passed: Vec<&str> = criteria.iter().filter(|it| it.result == Outcome::Pass).map(|it| it.id.as_str()).collect();
+    let passed: Vec<&str> =
+        criteria.iter().filter(|it| it.result == CriterionResult::Pass).map(|it| it.id.as_str()).collect();
     assert_eq!(passed, ["consistency.unknown"], "no results are no unknown results");
     assert_eq!(Verdict::of(&criteria), Verdict::Inconclusive);
 }
 
 #[test]
 fn the_timeline_tells_the_incident_in_order() {
-    let text = timeline(&Run::supported().tables());
+    let text = OomLab::timeline(&Run::supported().rows());
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(lines[0], "time_utc,phase,signal,observation,interpretation");
     let at = |part: &str| lines.iter().position(|line| line.contains(part)).unwrap_or_else(|| panic!("{part}: {text}"));

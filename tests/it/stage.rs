@@ -2,8 +2,11 @@
 
 use std::{fs, os::unix::fs::PermissionsExt, path::Path, process::Command};
 
-use incident_labs::functions::{BLOB_FUNCTION, FUNCTIONS};
-use lab::app::stage::{Preset, StageError, stage, write_local_settings};
+use incident_labs::{
+    functions::{BLOB_FUNCTION, FUNCTIONS},
+    settings::Variant,
+};
+use lab::app::stage::{StageError, stage, write_local_settings};
 use serde_json::{Value, json};
 
 use crate::harness::{HANDLER, LAB, Scratch};
@@ -43,7 +46,7 @@ fn the_app_is_staged_flat_and_complete() {
         let mode = |file: &str| fs::metadata(out.join(file)).unwrap().permissions().mode() & 0o777;
         assert_eq!((mode("handler"), mode("host.json")), (0o755, 0o644));
     }
-    write_local_settings(&out, Preset::Streaming).unwrap();
+    write_local_settings(&out, Variant::Streaming).unwrap();
     let values = &read(&out.join("local.settings.json"))["Values"];
     assert_eq!(values["MAX_CONCURRENT_INVOCATIONS"], "12");
     assert_eq!(values["FUNCTIONS_WORKER_RUNTIME"], "custom");

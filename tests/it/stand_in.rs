@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use lab::{
     emulator::host::{Call, Host, HostLog, HostOptions, Identity, Level, LogLine, Outcome},
-    evidence::tables::{Table, Tables},
+    evidence::table_writer::{Table, Tables},
 };
 use serde_json::Value;
 use tempfile::TempDir;

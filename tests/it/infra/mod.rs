@@ -6,7 +6,8 @@ mod rules;
 
 use std::{collections::BTreeMap, fs, path::Path};
 
-use lab::app::stage::Preset;
+use incident_labs::settings::Variant;
+use lab::app::preset::preset;
 use serde_json::{Value, json};
 
 use self::{
@@ -33,11 +34,11 @@ impl Infra {
         let paths = [MAIN, PARAMETERS, ACCESS, APP, STORAGE, MONITORING, IP_RESTRICTION];
         let files = paths.map(|path| (path.to_owned(), parsed(path, &text("infra", path))));
         let preset = |name: &str| serde_json::from_str(&text("load/oom", &format!("{name}.json"))).unwrap();
-        Self { files: files.into(), presets: PRESETS.map(|(name, _)| (name.to_owned(), preset(name))).into() }
+        Self { files: files.into(), presets: PRESETS.map(|it| (it.name().to_owned(), preset(it.name()))).into() }
     }
 }
 
-const PRESETS: [(&str, Preset); 2] = [("buffering", Preset::Buffering), ("streaming", Preset::Streaming)];
+const PRESETS: [Variant; 2] = [Variant::Buffering, Variant::Streaming];
 
 type Rule = fn(&Infra) -> Vec<String>;
 
@@ -104,13 +105,17 @@ fn there_is_one_instance_and_no_password() {
     holds(rules::configuration);
 }
 
-/// The settings a laptop starts with are those an app on Azure is given, and the laptop's memory limit.
+/// The handler's own numbers are what an app on Azure is given, and with the laptop's memory limit what a laptop starts with.
 #[test]
 fn presets_are_the_same_everywhere() {
-    for ((name, settings), (_, preset)) in Infra::read().presets.iter().zip(PRESETS) {
-        let mut local: BTreeMap<String, String> = preset.settings().into_iter().collect();
+    for ((name, settings), variant) in Infra::read().presets.iter().zip(PRESETS) {
+        let mut local: BTreeMap<String, String> = preset(variant).into_iter().collect();
+        let env = text("load/oom", &format!("{name}.env"));
+        let pairs = env.lines().filter(|it| !it.starts_with('#')).filter_map(|it| it.split_once('='));
+        let env: BTreeMap<String, String> = pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        assert_eq!(local, env, "{name}.env");
         assert_eq!(local.remove("WORKER_MEMORY_LIMIT_MIB").as_deref(), Some("896"), "{name}");
-        assert_eq!(json!(local), *settings, "{name}");
+        assert_eq!(json!(local), *settings, "{name}.json");
     }
 }
 

@@ -16,7 +16,7 @@ use crate::machine::{
 /// When it cannot be started, or ends by itself.
 pub async fn run(folder: &Path) -> anyhow::Result<u8> {
     let folder = Folder::open(folder).await?;
-    let mut azurite = Azurite::start(&folder, Ports::WellKnown).await?;
+    let azurite = Azurite::start(&folder, Ports::WellKnown).await?;
     println!("storage on 127.0.0.1, ports 10000 (blob), 10001 (queue) and 10002 (table)");
     println!("connection string: UseDevelopmentStorage=true");
     println!("data in {}; Ctrl-C stops it", folder.path().display());

@@ -6,31 +6,16 @@ pub mod load;
 pub mod package;
 pub mod process;
 pub mod redrive;
-pub mod run_oom;
-pub mod run_replay;
+pub mod run;
 pub mod stage;
 pub mod start;
 
 use std::process::ExitCode;
 
-use tokio::signal::unix::{SignalKind, signal};
-use url::Url;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 
-use incident_labs::blob::StorageAccount;
-
-/// Everything went as asked.
-pub const EXIT_OK: u8 = 0;
-/// It ran, and some blobs came out wrong or not at all.
-pub const EXIT_WRONG: u8 = 1;
-/// It could not run.
-pub const EXIT_COULD_NOT_RUN: u8 = 3;
-/// sysexits' EX_USAGE.
-pub const EXIT_USAGE: u8 = 64;
-
-/// A mistake in what was asked for, as opposed to one in carrying it out.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct UsageError(pub String);
+pub use crate::machine::exit::{EXIT_COULD_NOT_RUN, EXIT_OK, EXIT_USAGE, EXIT_WRONG, UsageError, interrupted};
+use incident_labs::settings::Variant;
 
 /// Prints a failure and says which exit code it is.
 pub fn report(result: anyhow::Result<u8>) -> ExitCode {
@@ -44,27 +29,10 @@ pub fn report(result: anyhow::Result<u8>) -> ExitCode {
     }
 }
 
-/// The account of `--storage-url`, as whoever is signed in.
-fn developer_account(storage_url: &Url) -> anyhow::Result<StorageAccount> {
-    if storage_url.query().is_some() {
-        let text = "a SAS in --storage-url would stand in the process list: sign in with `az login` and give the URL alone, or put \
-                    a connection string into AzureWebJobsStorage";
-        return Err(UsageError(text.to_owned()).into());
-    }
-    Ok(StorageAccount::from_developer(storage_url)?)
-}
-
-/// Resolves at Ctrl-C or SIGTERM.
-///
-/// # Errors
-/// When the signals cannot be watched.
-pub async fn interrupted() -> std::io::Result<()> {
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-    }
-    Ok(())
+/// Reads the name of a variant.
+pub fn variant_parser() -> impl TypedValueParser<Value = Variant> {
+    PossibleValuesParser::new([Variant::Buffering, Variant::Streaming].map(Variant::name))
+        .try_map(|it| it.parse::<Variant>())
 }
 
 /// Reads `NAME=VALUE`.

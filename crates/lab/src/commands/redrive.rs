@@ -1,23 +1,23 @@
 //! `lab redrive`: gives blobs that failed too often another five tries.
 
-use std::{path::Path, time::Duration};
+use std::path::Path;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use url::Url;
 
-use super::{EXIT_OK, developer_account};
+use super::EXIT_OK;
 use crate::{
-    app::blob_message::{BlobMessage, POISON_QUEUE, TRIGGER_QUEUES, trigger_queue},
+    app::{
+        blob_message::{POISON_QUEUE, trigger_queue},
+        redrive::{only_trigger_queue, redrive},
+    },
     machine::{
         azurite::{Azurite, Ports},
-        storage::{Storage, StorageError},
+        storage::{Storage, developer_account},
         workspace::{Folder, FolderError},
     },
 };
 use incident_labs::blob::StorageAccount;
-
-/// Long enough for one batch, short enough that an interrupted redrive can soon be repeated.
-const LEASE: Duration = Duration::from_secs(30);
 
 /// Moves the poison queue of a run folder back, whether or not a lab is running on it.
 ///
@@ -57,40 +57,7 @@ pub async fn run_on(storage_url: &Url, queue: Option<String>) -> anyhow::Result<
     Ok(EXIT_OK)
 }
 
-/// The trigger queue of the account, whose name ends in the id of the host: that of the app, or of its slot.
-///
-/// # Errors
-/// When there is none, or more than one.
-pub async fn only_trigger_queue(storage: &Storage) -> anyhow::Result<String> {
-    match storage.queues_with(TRIGGER_QUEUES).await?.as_slice() {
-        [queue] => Ok(queue.clone()),
-        [] => bail!("the account has no trigger queue: the app makes it when it starts with a blob trigger"),
-        several => bail!("the account has several trigger queues, choose one with --queue: {}", several.join(", ")),
-    }
-}
-
 fn tell(moved: &[String], target: &str) {
     let count = moved.len();
     println!("{count} {} moved from {POISON_QUEUE} to {target}", if count == 1 { "message" } else { "messages" });
-}
-
-/// Moves all messages to the queue `target` and names their blobs. Sends first, deletes then: interrupted in between, a message is
-/// there twice, and the trigger runs it once.
-///
-/// # Errors
-/// When storage does not answer.
-pub async fn redrive(storage: &Storage, target: &str) -> Result<Vec<String>, StorageError> {
-    let (source, target) = (storage.queue(POISON_QUEUE).await?, storage.queue(target).await?);
-    let mut moved = Vec::new();
-    loop {
-        let messages = source.receive(32, LEASE).await?;
-        if messages.is_empty() {
-            return Ok(moved);
-        }
-        for message in messages {
-            target.send(&message.text).await?;
-            source.delete(&message).await?;
-            moved.push(BlobMessage::decode(&message.text).map(|it| it.blob_name).unwrap_or_default());
-        }
-    }
 }

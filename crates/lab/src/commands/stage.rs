@@ -8,8 +8,11 @@ use std::{
 use anyhow::{Context, ensure};
 
 use super::EXIT_OK;
-use crate::app::stage::{Preset, stage_some, write_local_settings};
-use incident_labs::functions::{FUNCTIONS, REPLAY_FUNCTIONS};
+use crate::app::stage::{stage_some, write_local_settings};
+use incident_labs::{
+    functions::{FUNCTIONS, REPLAY_FUNCTIONS},
+    settings::Variant,
+};
 
 /// The source tree this lab was built from.
 pub fn source() -> &'static Path {
@@ -20,10 +23,10 @@ pub fn source() -> &'static Path {
 ///
 /// # Errors
 /// When the handler does not build, or the app is refused.
-pub fn run(out: &Path, handler: Option<PathBuf>, local: Option<Preset>) -> anyhow::Result<u8> {
+pub fn run(out: &Path, handler: Option<PathBuf>, local: Option<Variant>) -> anyhow::Result<u8> {
     make(out, handler)?;
-    if let Some(preset) = local {
-        write_local_settings(out, preset)?;
+    if let Some(variant) = local {
+        write_local_settings(out, variant)?;
     }
     println!("staged in {}", out.display());
     if local.is_some() {
@@ -48,7 +51,11 @@ pub fn make_replay(out: &Path, handler: Option<PathBuf>) -> anyhow::Result<()> {
     make_of(out, handler, REPLAY_FUNCTIONS)
 }
 
-fn make_of(out: &Path, handler: Option<PathBuf>, functions: &[&str]) -> anyhow::Result<()> {
+/// Stages some of the functions.
+///
+/// # Errors
+/// When the handler does not build, or the app is refused.
+pub fn make_of(out: &Path, handler: Option<PathBuf>, functions: &[&str]) -> anyhow::Result<()> {
     let handler = handler.map_or_else(build, Ok)?;
     Ok(stage_some(source(), &handler, out, FUNCTIONS, functions)?)
 }

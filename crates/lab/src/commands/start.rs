@@ -48,7 +48,7 @@ pub async fn run(options: StartOptions) -> anyhow::Result<u8> {
             out
         }
     };
-    let mut session = Session::start(SessionOptions {
+    let session = Session::start(SessionOptions {
         folder,
         script_root,
         settings: options.settings,

@@ -16,7 +16,7 @@ use super::{
     http_trigger::HttpFunctions,
     task_hub::{DurableFunctions, HubOptions, TaskHub, webhook},
 };
-use crate::evidence::tables::Tables;
+use crate::evidence::table_writer::Tables;
 
 /// Where Core Tools listens.
 const USUAL_PORT: u16 = 7071;

@@ -4,5 +4,6 @@ pub mod blob_trigger;
 pub mod host;
 pub mod http_trigger;
 pub mod listener;
+pub mod local;
 pub mod session;
 pub mod task_hub;

@@ -1,4 +1,4 @@
-//! A lab in operation: storage, host with handler, and all that calls it, on one run folder.
+//! The stand-in in operation: storage, host with handler, and all that calls it, on one work folder.
 
 use std::{
     io,
@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     app::blob_trigger::BlobFunction,
-    evidence::tables::Tables,
+    evidence::{jsonl, table_writer::Tables},
     machine::{
         azurite::{Azurite, Ports},
         storage::Storage,
@@ -126,9 +126,9 @@ impl Session {
     }
 
     /// Why it cannot go on, once it cannot: the host gave up, or storage ended.
-    pub async fn ended(&mut self) -> String {
+    pub async fn ended(&self) -> String {
         let storage = async {
-            match &mut self.blobs {
+            match &self.blobs {
                 Some(blobs) => format!("storage ended ({:?}): see logs/azurite.log", blobs.azurite.ended().await),
                 None => std::future::pending().await,
             }
@@ -206,9 +206,11 @@ fn app_settings(
 }
 
 /// The last lines of a table's column, to show what went wrong.
+///
+/// # Errors
+/// When the table cannot be read.
 pub fn last_lines(file: &Path, column: &str, count: usize) -> io::Result<Vec<String>> {
-    let text = std::fs::read_to_string(file)?;
-    let rows = text.lines().filter_map(|it| serde_json::from_str::<serde_json::Value>(it).ok());
-    let lines: Vec<String> = rows.filter_map(|row| Some(row[column].as_str()?.to_owned())).collect();
+    let rows: Vec<serde_json::Value> = jsonl::read(file)?;
+    let lines: Vec<String> = rows.iter().filter_map(|row| Some(row[column].as_str()?.to_owned())).collect();
     Ok(lines[lines.len().saturating_sub(count)..].to_vec())
 }

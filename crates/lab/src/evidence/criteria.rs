@@ -1,11 +1,11 @@
-//! Criteria: each is one measured number held against a bound that stands in a file, and the verdict that follows.
+//! Criteria: each holds one measured number against the bounds its file gives it; a verdict follows from all of them.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::Environment;
+use super::{Bands, Environment};
 
 /// What a criterion is there for.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -19,10 +19,9 @@ pub enum Kind {
     Consistency,
 }
 
-/// What came of a criterion.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Outcome {
+pub enum CriterionResult {
     Pass,
     Fail,
     /// The run has no rows that could tell.
@@ -30,7 +29,7 @@ pub enum Outcome {
     Unstable,
 }
 
-impl fmt::Display for Outcome {
+impl fmt::Display for CriterionResult {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::Pass => "pass",
@@ -39,6 +38,15 @@ impl fmt::Display for Outcome {
             Self::Unstable => "UNSTABLE",
         })
     }
+}
+
+/// A bound: a number, or the edge of the band named. `at_least` and `below` mean where the band begins, `above` and `at_most`
+/// where it ends.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged)]
+enum Bound {
+    Number(f64),
+    Band(String),
 }
 
 /// A criterion as its file has it.
@@ -61,21 +69,40 @@ pub struct Rule {
     #[serde(default)]
     pub unit: String,
     #[serde(default)]
-    at_least: Option<f64>,
+    at_least: Option<Bound>,
     #[serde(default)]
-    at_most: Option<f64>,
+    at_most: Option<Bound>,
     #[serde(default)]
-    above: Option<f64>,
+    above: Option<Bound>,
     #[serde(default)]
-    below: Option<f64>,
+    below: Option<Bound>,
     /// Whether the verdict can do without it, as it must where a machine has nothing that counts.
     #[serde(default)]
     pub optional: bool,
 }
 
 impl Rule {
+    /// Puts numbers in place of bands.
+    fn resolve(&mut self, bands: &Bands) -> Result<(), RulesError> {
+        let starts = [&mut self.at_least, &mut self.below].map(|it| (it, true));
+        let ends = [&mut self.at_most, &mut self.above].map(|it| (it, false));
+        for (bound, is_start) in starts.into_iter().chain(ends) {
+            if let Some(Bound::Band(band)) = bound {
+                let edge = if is_start { bands.start(band) } else { bands.end(band) };
+                let unknown = || RulesError::UnknownBand { id: self.id.clone(), band: band.clone() };
+                *bound = Some(Bound::Number(edge.ok_or_else(unknown)?));
+            }
+        }
+        Ok(())
+    }
+
     fn bounds(&self) -> [(&'static str, Option<f64>); 4] {
-        [("≥", self.at_least), (">", self.above), ("≤", self.at_most), ("<", self.below)]
+        let number = |bound: &Option<Bound>| match bound {
+            Some(Bound::Number(number)) => Some(*number),
+            _ => None,
+        };
+        [("≥", &self.at_least), (">", &self.above), ("≤", &self.at_most), ("<", &self.below)]
+            .map(|(sign, bound)| (sign, number(bound)))
     }
 
     fn holds(&self, value: f64) -> bool {
@@ -105,7 +132,11 @@ fn with_unit(value: f64, unit: &str) -> String {
 
 /// A file of criteria.
 #[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Rules {
+    /// Bands that criteria may name, where the lab has them.
+    #[serde(default, rename = "band")]
+    pub bands: Bands,
     /// In the order they are told.
     pub criterion: Vec<Rule>,
 }
@@ -116,7 +147,10 @@ pub enum RulesError {
     /// The file is not what it should be.
     #[error("understand the criteria")]
     Invalid(#[from] toml::de::Error),
-    /// A criterion asks for a number nobody measures.
+    #[error("the bands do not follow each other: each must end above the one before, and the last alone has no end")]
+    BandOrder,
+    #[error("criterion {id} is bounded by the band {band:?}, which is not in its file")]
+    UnknownBand { id: String, band: String },
     #[error("criterion {id} asks for {measure:?} in phase {phase:?}, which this lab does not measure")]
     UnknownMeasure {
         id: String,
@@ -130,9 +164,14 @@ impl Rules {
     /// Reads criteria.
     ///
     /// # Errors
-    /// When the text is not TOML of this shape.
+    /// When the text is not TOML of this shape, or a band is missing or out of order.
     pub fn parse(text: &str) -> Result<Self, RulesError> {
-        Ok(toml::from_str(text)?)
+        let mut rules: Self = toml::from_str(text)?;
+        if !rules.bands.are_in_order() {
+            return Err(RulesError::BandOrder);
+        }
+        rules.criterion.iter_mut().try_for_each(|it| it.resolve(&rules.bands))?;
+        Ok(rules)
     }
 }
 
@@ -165,7 +204,26 @@ impl Measured {
     }
 }
 
-/// A criterion and what came of it.
+/// A number that a lab can find in a run's rows, by the name that criteria have for it.
+pub struct Measure<R> {
+    pub name: &'static str,
+    find: fn(&R, &str) -> Option<Measured>,
+}
+
+impl<R> Measure<R> {
+    /// `find` gets the criterion's phase, and gives nothing where the run has no rows to tell the number from.
+    pub const fn new(name: &'static str, find: fn(&R, &str) -> Option<Measured>) -> Self {
+        Self { name, find }
+    }
+}
+
+impl<R> fmt::Debug for Measure<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Measure").field(&self.name).finish()
+    }
+}
+
+/// A criterion and its result.
 #[derive(Clone, Debug, Serialize)]
 pub struct Criterion {
     pub id: String,
@@ -179,26 +237,26 @@ pub struct Criterion {
     /// What was measured, for people.
     pub observed: String,
     pub value: Option<f64>,
-    /// What came of it.
-    pub result: Outcome,
+    pub result: CriterionResult,
     /// The rows that decided it.
     pub rows: Vec<Value>,
     #[serde(skip)]
     optional: bool,
 }
 
-/// Holds each rule against what `measure` finds for it.
+/// Holds a run's rows against each rule.
 ///
 /// # Errors
-/// When a rule asks for a number that `measure` does not know.
-pub fn judge(rules: &Rules, measure: impl Fn(&Rule) -> Option<Measured>) -> Result<Vec<Criterion>, RulesError> {
+/// When a rule asks for a number that is not among the measures.
+pub fn judge<R>(rules: &Rules, measures: &[Measure<R>], rows: &R) -> Result<Vec<Criterion>, RulesError> {
     let judged = rules.criterion.iter().map(|rule| {
-        let measured = measure(rule).ok_or_else(|| RulesError::UnknownMeasure {
+        let measure = measures.iter().find(|it| it.name == rule.measure);
+        let measure = measure.ok_or_else(|| RulesError::UnknownMeasure {
             id: rule.id.clone(),
             measure: rule.measure.clone(),
             phase: rule.phase.clone(),
         })?;
-        Ok(Criterion::new(rule, measured))
+        Ok(Criterion::new(rule, (measure.find)(rows, &rule.phase).unwrap_or_default()))
     });
     judged.collect()
 }
@@ -206,9 +264,9 @@ pub fn judge(rules: &Rules, measure: impl Fn(&Rule) -> Option<Measured>) -> Resu
 impl Criterion {
     fn new(rule: &Rule, measured: Measured) -> Self {
         let result = match measured.value {
-            None => Outcome::Missing,
-            Some(value) if rule.holds(value) => Outcome::Pass,
-            Some(_) => Outcome::Fail,
+            None => CriterionResult::Missing,
+            Some(value) if rule.holds(value) => CriterionResult::Pass,
+            Some(_) => CriterionResult::Fail,
         };
         let number = measured.value.map(|it| with_unit(it, &rule.unit)).unwrap_or_else(|| "no rows".to_owned());
         let observed = if measured.note.is_empty() { number } else { format!("{number} ({})", measured.note) };
@@ -230,7 +288,7 @@ impl Criterion {
     fn combined(runs: &[&Self], unit: &str) -> Self {
         let mut combined = runs[0].clone();
         if runs.iter().any(|it| it.result != combined.result) {
-            combined.result = Outcome::Unstable;
+            combined.result = CriterionResult::Unstable;
         }
         let values: Vec<f64> = runs.iter().filter_map(|it| it.value).collect();
         let at = |percent| super::percentile(values.clone(), percent);
@@ -265,10 +323,12 @@ impl Verdict {
     /// A single failure decides; what is missing or unstable only keeps a pass from being one.
     pub fn of(criteria: &[Criterion]) -> Self {
         let any = |outcome| criteria.iter().any(|it| it.result == outcome && !it.optional);
-        let failed = criteria.iter().any(|it| it.result == Outcome::Fail);
+        let failed = criteria.iter().any(|it| it.result == CriterionResult::Fail);
         match () {
             () if failed => Self::NotSupported,
-            () if any(Outcome::Missing) || any(Outcome::Unstable) || criteria.is_empty() => Self::Inconclusive,
+            () if any(CriterionResult::Missing) || any(CriterionResult::Unstable) || criteria.is_empty() => {
+                Self::Inconclusive
+            }
             () => Self::Supported,
         }
     }
@@ -313,6 +373,13 @@ mod tests {
     use super::*;
 
     const RULES: &str = r#"
+        [[band]]
+        name = "low"
+        ends = 0.75
+        words = "quiet"
+        [[band]]
+        name = "high"
+        words = "loud"
         [[criterion]]
         id = "peak"
         kind = "proof"
@@ -321,7 +388,7 @@ mod tests {
         measure = "peak"
         unit = "L"
         at_least = 0.5
-        below = 0.75
+        below = "high"
         [[criterion]]
         id = "kills"
         kind = "consistency"
@@ -331,13 +398,15 @@ mod tests {
         optional = true
     "#;
 
+    type Rows = (Option<f64>, Option<f64>);
+
+    const MEASURES: [Measure<Rows>; 2] = [
+        Measure::new("peak", |(peak, _), _| Some(Measured::new((*peak)?, []))),
+        Measure::new("kills", |(_, kills), _| Some(Measured::new((*kills)?, []))),
+    ];
+
     fn judged(peak: Option<f64>, kills: Option<f64>) -> Vec<Criterion> {
-        let rules = Rules::parse(RULES).unwrap();
-        let measure = |rule: &Rule| {
-            let value = if rule.measure == "peak" { peak } else { kills };
-            Some(Measured { value, ..Measured::default() })
-        };
-        judge(&rules, measure).unwrap()
+        judge(&Rules::parse(RULES).unwrap(), &MEASURES, &(peak, kills)).unwrap()
     }
 
     #[test]
@@ -372,7 +441,25 @@ mod tests {
 
     #[test]
     fn a_criterion_nobody_measures_is_an_error() {
-        let error = judge(&Rules::parse(RULES).unwrap(), |_| None).unwrap_err();
+        let error = judge(&Rules::parse(RULES).unwrap(), &MEASURES[1..], &(None, None)).unwrap_err();
         assert!(error.to_string().contains("criterion peak asks for \"peak\""), "{error}");
+    }
+
+    #[test]
+    fn a_bound_names_the_edge_of_a_band_that_is_there() {
+        let bands = Rules::parse(RULES).unwrap().bands;
+        assert_eq!((bands.start("low"), bands.start("high"), bands.end("low")), (Some(0.0), Some(0.75), Some(0.75)));
+        assert_eq!(
+            [0.0, 0.74, 0.75, 9.0].map(|it| bands.of(it).unwrap().words.as_str()),
+            ["quiet", "quiet", "loud", "loud"]
+        );
+        assert_eq!(bands.edges().collect::<Vec<_>>(), [0.75]);
+        for (from, to, want) in [
+            ("below = \"high\"", "below = \"higher\"", "criterion peak is bounded by the band \"higher\""),
+            ("ends = 0.75", "", "the bands do not follow each other"),
+        ] {
+            let error = Rules::parse(&RULES.replace(from, to)).unwrap_err().to_string();
+            assert!(error.contains(want), "{error}");
+        }
     }
 }

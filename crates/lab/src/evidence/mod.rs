@@ -1,10 +1,12 @@
 //! What a run leaves behind to be judged by: its folder, its rows read back, criteria, verdict, and the machine it ran on.
 
+mod bands;
 mod criteria;
 mod environment;
+pub mod jsonl;
 pub mod render;
 mod rows;
-pub mod tables;
+pub mod table_writer;
 mod tail;
 
 use std::{
@@ -16,9 +18,12 @@ use std::{
 use serde::Serialize;
 use time::{OffsetDateTime, macros::format_description};
 
-pub use criteria::{Criterion, Kind, Measured, Outcome, Rule, Rules, RulesError, Verdict, VerdictFile, judge};
+pub use bands::{Band, Bands};
+pub use criteria::{
+    Criterion, CriterionResult, Kind, Measure, Measured, Rule, Rules, RulesError, Verdict, VerdictFile, judge,
+};
 pub use environment::Environment;
-pub use rows::{Row, Rows, Window, percentile};
+pub use rows::{Phases, Row, Rows, Window, durations, mean, percentile};
 pub use tail::Tail;
 
 /// Folder of one run's evidence: `evidence/<lab>/<UTC time>`.

@@ -1,6 +1,6 @@
 //! Criteria and verdict as text, for a terminal.
 
-use super::{Criterion, Kind, Outcome, Verdict};
+use super::{Criterion, CriterionResult, Kind, Verdict};
 
 const HEADINGS: [&str; 5] = ["criterion", "guide", "criterion at this scale", "measured", "result"];
 
@@ -34,7 +34,7 @@ fn grid(criteria: &[&Criterion], colours: bool) -> String {
     };
     let head = line(&[HEADINGS[0], HEADINGS[1], HEADINGS[2], HEADINGS[3]], HEADINGS[4]);
     let rows = cells.iter().zip(criteria).map(|(row, criterion)| {
-        line(row, &paint(&criterion.result.to_string(), criterion.result == Outcome::Pass, colours))
+        line(row, &paint(&criterion.result.to_string(), criterion.result == CriterionResult::Pass, colours))
     });
     std::iter::once(head).chain(rows).collect()
 }

@@ -1,9 +1,11 @@
 //! A run's rows, read back from its JSONL tables.
 
-use std::{fs, io, path::Path};
+use std::{io, path::Path};
 
 use serde_json::Value;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+
+use super::jsonl;
 
 /// A row and when it was written or, for requests and dependencies, began.
 #[derive(Clone, Debug)]
@@ -55,23 +57,45 @@ impl Window {
     }
 }
 
+/// A run's phases, in order of time, each with its window.
+#[derive(Clone, Debug, Default)]
+pub struct Phases(Vec<(String, Window)>);
+
+impl Phases {
+    /// Reads `phases.jsonl`.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn read(path: &Path) -> io::Result<Self> {
+        let rows = Rows::read(path)?;
+        let phases = rows.0.iter().filter_map(|row| Some((row.text("phase").to_owned(), Window::of(row)?)));
+        Ok(Self(phases.collect()))
+    }
+
+    /// A phase's window; the whole run for no name.
+    pub fn window(&self, phase: &str) -> Option<Window> {
+        if !phase.is_empty() {
+            return self.0.iter().find(|(name, _)| name == phase).map(|(_, window)| *window);
+        }
+        Some(Window { start: self.0.first()?.1.start, end: self.0.last()?.1.end })
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (&str, Window)> {
+        self.0.iter().map(|(name, window)| (name.as_str(), *window))
+    }
+}
+
 /// Rows in order of time.
 #[derive(Clone, Debug, Default)]
 pub struct Rows(pub Vec<Row>);
 
 impl Rows {
-    /// Reads a table; one that was never written is empty. A last line without end (a writer at work, a lab that was killed)
-    /// is left out.
+    /// Reads a table; one that was never written is empty.
     ///
     /// # Errors
     /// When the file cannot be read.
     pub fn read(path: &Path) -> io::Result<Self> {
-        let text = match fs::read_to_string(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
-            other => other?,
-        };
-        let complete = &text[..text.rfind('\n').map_or(0, |it| it + 1)];
-        let mut rows: Vec<Row> = complete.lines().filter_map(|it| Row::read(serde_json::from_str(it).ok()?)).collect();
+        let mut rows: Vec<Row> = jsonl::read(path)?.into_iter().filter_map(Row::read).collect();
         rows.sort_by_key(|row| row.at);
         Ok(Self(rows))
     }
@@ -80,6 +104,16 @@ impl Rows {
     pub fn within(&self, window: Window, wanted: impl Fn(&Row) -> bool) -> Vec<&Row> {
         self.0.iter().filter(|row| window.contains(row.at) && wanted(row)).collect()
     }
+}
+
+/// How long each of some requests took, in milliseconds.
+pub fn durations(rows: &[&Row]) -> Vec<f64> {
+    rows.iter().map(|row| row.number("duration")).collect()
+}
+
+/// The mean; 0 for no values.
+pub fn mean(values: &[f64]) -> f64 {
+    values.iter().fold(0.0, |sum, it| sum + it) / values.len().max(1) as f64
 }
 
 /// The value at a percentile by nearest rank, as Kusto's `percentile`: always one that is in the data.
@@ -91,6 +125,8 @@ pub fn percentile(mut values: Vec<f64>, percent: f64) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use time::macros::datetime;
 
     use super::*;
@@ -116,5 +152,6 @@ mod tests {
         assert_eq!(percentile(values, 100.0), Some(20.0));
         assert_eq!(percentile(vec![7.0], 95.0), Some(7.0));
         assert_eq!(percentile(vec![], 95.0), None);
+        assert_eq!(format!("{:.2} {:.2}", mean(&[]), mean(&[1.0, 2.0])), "0.00 1.50", "no minus before the zero");
     }
 }

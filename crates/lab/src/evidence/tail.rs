@@ -8,6 +8,8 @@ use std::{
 
 use serde_json::Value;
 
+use super::jsonl;
+
 /// The unread end of a file that grows.
 #[derive(Debug)]
 pub struct Tail {
@@ -16,7 +18,7 @@ pub struct Tail {
 }
 
 impl Tail {
-    /// All of a file, which need not be there yet.
+    /// Reads `path` from its beginning; the file may not exist yet.
     pub fn new(path: PathBuf) -> Self {
         Self { path, at: 0 }
     }
@@ -28,13 +30,13 @@ impl Tail {
             file.seek(SeekFrom::Start(self.at))?;
             file.read_to_string(&mut text)
         });
-        // A table nobody has written to yet.
+        // Not written yet, or cut in the middle of a character: the next look finds more.
         if read.is_err() {
             return Vec::new();
         }
-        let complete = text.rfind('\n').map_or(0, |it| it + 1);
-        self.at += complete as u64;
-        text[..complete].lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+        let lines = jsonl::complete(&text);
+        self.at += lines.len() as u64;
+        jsonl::values(lines)
     }
 }
 

@@ -14,6 +14,7 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
     process::{Child, Command},
+    sync::Mutex,
     time::{Instant, sleep, timeout},
 };
 
@@ -75,7 +76,8 @@ pub enum AzuriteError {
 /// A running Azurite. Dropped without [`Azurite::stop`] it is killed and may lose its last seconds.
 #[derive(Debug)]
 pub struct Azurite {
-    child: Child,
+    /// Locked while its end is waited for.
+    child: Mutex<Child>,
     ports: [u16; 3],
     account: StorageAccount,
     log: PathBuf,
@@ -125,7 +127,8 @@ impl Azurite {
             io::ErrorKind::NotFound => AzuriteError::NotInstalled("node"),
             _ => AzuriteError::Io { doing: "start azurite".to_owned(), source },
         })?;
-        let mut azurite = Self { child, ports, account: StorageAccount::emulator(ports[0], ports[1])?, log };
+        let mut azurite =
+            Self { child: Mutex::new(child), ports, account: StorageAccount::emulator(ports[0], ports[1])?, log };
         azurite.ready().await?;
         Ok(azurite)
     }
@@ -135,7 +138,7 @@ impl Azurite {
         for port in self.ports {
             while !answers(port).await {
                 let doing = |source| AzuriteError::Io { doing: "watch azurite".to_owned(), source };
-                if let Some(status) = self.child.try_wait().map_err(doing)? {
+                if let Some(status) = self.child.get_mut().try_wait().map_err(doing)? {
                     return Err(AzuriteError::Ended { status, log: self.log.clone() });
                 }
                 if started.elapsed() > START_TIMEOUT {
@@ -166,17 +169,18 @@ impl Azurite {
     ///
     /// # Errors
     /// When it cannot be watched.
-    pub async fn ended(&mut self) -> io::Result<ExitStatus> {
-        self.child.wait().await
+    pub async fn ended(&self) -> io::Result<ExitStatus> {
+        self.child.lock().await.wait().await
     }
 
     /// Stops the process, leaving it time to write its index to disk.
-    pub async fn stop(mut self) {
-        if let Some(pid) = self.child.id().and_then(|it| Pid::from_raw(it.cast_signed())) {
+    pub async fn stop(self) {
+        let mut child = self.child.into_inner();
+        if let Some(pid) = child.id().and_then(|it| Pid::from_raw(it.cast_signed())) {
             let _ = kill_process(pid, Signal::TERM);
         }
-        if timeout(STOP_TIMEOUT, self.child.wait()).await.is_err() {
-            let _ = self.child.kill().await;
+        if timeout(STOP_TIMEOUT, child.wait()).await.is_err() {
+            let _ = child.kill().await;
         }
     }
 }

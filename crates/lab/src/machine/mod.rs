@@ -3,6 +3,7 @@
 pub mod azurite;
 pub mod capacity;
 pub mod elf;
+pub mod exit;
 pub mod storage;
 pub mod terminal;
 pub mod workspace;

@@ -27,7 +27,9 @@ use tokio::{
     fs::File,
     io::{AsyncRead, AsyncReadExt},
 };
+use url::Url;
 
+use super::exit::UsageError;
 use incident_labs::blob::{StorageAccount, tls};
 
 /// Size of the blocks an upload is cut into. Above 4 MiB, where Azurite reads what it sends twice.
@@ -270,6 +272,19 @@ impl Storage {
         }
         Ok(Uploaded { size_bytes, sha256: format!("{:x}", hash.finalize()) })
     }
+}
+
+/// The account of `--storage-url`, under the identity of the person who is signed in.
+///
+/// # Errors
+/// When the URL is not a blob endpoint alone.
+pub fn developer_account(storage_url: &Url) -> anyhow::Result<StorageAccount> {
+    if storage_url.query().is_some() {
+        let text = "a SAS in --storage-url would stand in the process list: sign in with `az login` and give the URL alone, or put \
+                    a connection string into AzureWebJobsStorage";
+        return Err(UsageError(text.to_owned()).into());
+    }
+    Ok(StorageAccount::from_developer(storage_url)?)
 }
 
 fn client_options(account: &StorageAccount) -> ClientOptions {

@@ -11,6 +11,7 @@ use std::{
     fs::{self, File, TryLockError},
     io,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
@@ -48,13 +49,13 @@ pub enum FolderError {
     Leftover { pid: u32 },
 }
 
-/// A locked run folder.
-#[derive(Debug)]
+/// A locked work folder. Its lock is given back with the last clone.
+#[derive(Clone, Debug)]
 pub struct Folder {
     path: PathBuf,
     tables: PathBuf,
     /// Held for its lock.
-    _lock: File,
+    _lock: Arc<File>,
 }
 
 /// What `lab.json` keeps from one start to the next.
@@ -85,7 +86,7 @@ impl Folder {
                 Err(TryLockError::Error(source)) => return Err(fail(source)),
             }
         }
-        let folder = Self { tables: path.join("tables"), path, _lock: lock };
+        let folder = Self { tables: path.join("tables"), path, _lock: Arc::new(lock) };
         folder.end_leftovers().await?;
         Ok(folder)
     }
@@ -168,8 +169,11 @@ impl Folder {
         fs::write(&path, text).map_err(|source| FolderError::Io { path, source })
     }
 
-    /// Ends processes of a lab that is gone. Each is told once: Azurite takes a second SIGTERM for the end, in the middle of writing.
-    async fn end_leftovers(&self) -> Result<(), FolderError> {
+    /// Ends processes that a lab on this folder left. Each is told once: Azurite takes a second SIGTERM for the end, in the middle of writing.
+    ///
+    /// # Errors
+    /// When a process does not end.
+    pub async fn end_leftovers(&self) -> Result<(), FolderError> {
         let asked = Instant::now();
         let mut signal = Signal::TERM;
         let mut told = HashSet::new();

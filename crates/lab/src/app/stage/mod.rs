@@ -12,28 +12,11 @@ use std::{
 
 use serde_json::{Value, json};
 
+use super::preset::preset;
+use incident_labs::settings::Variant;
+
 /// Name of the executable in the script root and in `host.json`.
 pub const HANDLER: &str = "handler";
-
-/// The two sets of settings the blob function is compared under.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Preset {
-    /// Whole blobs, high concurrency.
-    Buffering,
-    Streaming,
-}
-
-impl Preset {
-    /// Its settings, as the env file in `load/oom` has them.
-    pub fn settings(self) -> Vec<(String, String)> {
-        let text = match self {
-            Self::Buffering => include_str!("../../../../../load/oom/buffering.env"),
-            Self::Streaming => include_str!("../../../../../load/oom/streaming.env"),
-        };
-        let pairs = text.lines().filter(|it| !it.starts_with('#')).filter_map(|it| it.split_once('='));
-        pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
-    }
-}
 
 /// Why an app was not staged.
 #[derive(Debug, thiserror::Error)]
@@ -103,11 +86,11 @@ pub fn stage_some(
 ///
 /// # Errors
 /// When it cannot be written.
-pub fn write_local_settings(out: &Path, preset: Preset) -> Result<(), StageError> {
+pub fn write_local_settings(out: &Path, variant: Variant) -> Result<(), StageError> {
     let mut values = serde_json::Map::new();
     values.insert("FUNCTIONS_WORKER_RUNTIME".into(), "custom".into());
     values.insert("AzureWebJobsStorage".into(), "UseDevelopmentStorage=true".into());
-    values.extend(preset.settings().into_iter().map(|(name, value)| (name, Value::from(value))));
+    values.extend(preset(variant).into_iter().map(|(name, value)| (name, Value::from(value))));
     let text = serde_json::to_vec_pretty(&json!({"IsEncrypted": false, "Values": values})).unwrap_or_default();
     write(&out.join("local.settings.json"), &text, 0o644)
 }

@@ -6,11 +6,12 @@
 
 use std::{
     collections::HashSet,
-    fs::{self, File},
-    io::{self, Write},
+    io,
     path::Path,
     sync::{Mutex, PoisonError},
 };
+
+use crate::evidence::jsonl::{self, JsonLines, WriteError};
 
 /// The processed versions, by the name of their receipts.
 #[derive(Debug)]
@@ -20,15 +21,15 @@ pub(super) struct Journal {
 
 #[derive(Debug)]
 struct Inner {
-    file: File,
+    file: JsonLines,
     done: HashSet<String>,
 }
 
 impl Journal {
     /// Opens or creates the journal. A last line cut short by a full disk is ignored.
     pub(super) fn open(path: &Path) -> io::Result<Self> {
-        let file = File::options().create(true).append(true).open(path)?;
-        let done = fs::read_to_string(path)?.lines().filter_map(|it| serde_json::from_str(it).ok()).collect();
+        let file = JsonLines::append(path).map_err(|error| error.source)?;
+        let done = jsonl::read(path)?.into_iter().collect();
         Ok(Self { inner: Mutex::new(Inner { file, done }) })
     }
 
@@ -36,17 +37,18 @@ impl Journal {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner).done.contains(receipt)
     }
 
-    /// Notes a success, in one write, so that a kill cannot cut it.
+    /// Notes a success.
     pub(super) fn add(&self, receipt: &str) -> io::Result<()> {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        let line = format!("{}\n", serde_json::Value::from(receipt));
         inner.done.insert(receipt.to_owned());
-        inner.file.write_all(line.as_bytes())
+        inner.file.write(&receipt).map_err(|WriteError { source, .. }| source)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::{fs, io::Write};
+
     use super::*;
 
     #[test]

@@ -7,7 +7,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::{exception::Exception, version};
-use crate::evidence::tables::{Table, Tables};
+use crate::evidence::table_writer::{Table, Tables};
 use custom_handler::clock;
 
 /// Severity of a log line, as .NET names it.

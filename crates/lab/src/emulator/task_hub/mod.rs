@@ -33,7 +33,7 @@ use self::{
     store::Store,
 };
 use super::host::Host;
-use crate::evidence::tables::Tables;
+use crate::evidence::table_writer::Tables;
 use durable::protocol::{EventRaised, EventType, HistoryEvent, OrchestrationStatus, Reason};
 
 /// A running task hub.

@@ -14,7 +14,7 @@ use super::{
     rows::{self, Activity, Message, NewInstance, event},
     store::StoreError,
 };
-use crate::evidence::tables::Table;
+use crate::evidence::table_writer::Table;
 use custom_handler::clock;
 use durable::protocol::{
     ActionType, CompleteOrchestration, EventRaised, EventSent, EventType, ExecutionCompleted, ExecutionStarted,

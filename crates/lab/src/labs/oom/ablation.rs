@@ -1,14 +1,19 @@
 //! The 2×2 table: which of the remedy's two changes does the work?
 
+use std::fmt;
+
 use serde::Serialize;
 
-use super::Scale;
-use super::{Remedy, RunTables};
+use super::{OomRows, Remedy, Scale, ScaledScenario, driver::Experiment};
+use crate::{
+    app::running::Platform,
+    evidence::{RunFolder, Verdict},
+};
 use incident_labs::blob::MIB;
 
 /// One combination of variant and concurrency, measured under the incident's load.
 #[derive(Clone, Debug, Serialize)]
-pub struct Cell {
+pub(super) struct Cell {
     /// The remedy this combination amounts to.
     pub remedy: &'static str,
     /// Worker exits with 137.
@@ -23,8 +28,7 @@ pub struct Cell {
 }
 
 #[derive(Clone, Debug, Serialize)]
-pub struct Ablation {
-    /// Always `oom`.
+pub(super) struct Ablation {
     pub lab: &'static str,
     /// Share of an EP1.
     pub scale: String,
@@ -36,7 +40,7 @@ pub struct Ablation {
 
 impl Cell {
     /// Reads a cell's figures from its run.
-    pub fn of(run: &RunTables, remedy: Remedy) -> Self {
+    pub(super) fn of(run: &OomRows, remedy: Remedy) -> Self {
         let requests = run.requests_in("").unwrap_or_default();
         let failed = requests.iter().filter(|row| !row.succeeded()).count();
         Self {
@@ -56,16 +60,52 @@ impl Cell {
 
 impl Ablation {
     /// The combinations, in order.
-    pub const REMEDIES: [Remedy; 4] = [Remedy::None, Remedy::Concurrency, Remedy::Streaming, Remedy::Both];
+    pub(super) const REMEDIES: [Remedy; 4] = [Remedy::None, Remedy::Concurrency, Remedy::Streaming, Remedy::Both];
 
-    pub fn new(scale: Scale, cells: Vec<Cell>) -> Self {
+    pub(super) fn new(scale: Scale, cells: Vec<Cell>) -> Self {
         let conclusion = conclude(&cells);
         Self { lab: "oom", scale: scale.to_string(), cells, conclusion }
     }
 
-    /// Whether there was an incident to remedy.
-    pub fn had_incident(&self) -> bool {
-        self.cells.first().is_some_and(|it| !it.is_cured())
+    /// Runs all four combinations of the two changes under the load of the incident.
+    ///
+    /// # Errors
+    /// When a combination could not be run.
+    pub(super) async fn run(
+        load: &ScaledScenario,
+        platform: &dyn Platform,
+        evidence: &RunFolder,
+    ) -> anyhow::Result<Self> {
+        let mut cells = Vec::new();
+        for remedy in Self::REMEDIES {
+            eprintln!("remedy: {}", remedy.name());
+            let folder = evidence.part(remedy.name())?;
+            platform.clear().await?;
+            Experiment { load, platform, evidence: &folder }.run_cell(remedy).await?;
+            cells.push(Cell::of(&OomRows::read(folder.path(), load.scale)?, remedy));
+        }
+        Ok(Self::new(load.scale, cells))
+    }
+
+    /// Without an incident there is nothing to remedy.
+    pub(super) fn verdict(&self) -> Verdict {
+        let had_incident = self.cells.first().is_some_and(|it| !it.is_cured());
+        if had_incident { Verdict::Supported } else { Verdict::Inconclusive }
+    }
+}
+
+impl fmt::Display for Ablation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "{:<12} {:>6} {:>13} {:>9} {:>8} {:>8}",
+            "remedy", "exits", "MemoryErrors", "peak MiB", "failed", "p95 ms"
+        )?;
+        for cell in &self.cells {
+            let Cell { remedy, exits, memory_errors, peak_mib, failed_percent, p95_ms } = cell;
+            writeln!(f, "{remedy:<12} {exits:>6} {memory_errors:>13} {peak_mib:>9} {failed_percent:>7}% {p95_ms:>8}")?;
+        }
+        write!(f, "\n{}", self.conclusion)
     }
 }
 

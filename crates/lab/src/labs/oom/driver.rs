@@ -1,6 +1,6 @@
 //! Carries the experiment out: starts the app under each set of settings, has the load generator drive it, re-drives, collects.
 
-use std::{fs::File, io::Write, path::PathBuf, process::Stdio, time::Duration};
+use std::{fs::File, path::PathBuf, process::Stdio, time::Duration};
 
 use anyhow::{Context, bail, ensure};
 use futures::{StreamExt, TryStreamExt, stream};
@@ -11,17 +11,16 @@ use tokio::{
     time::{Instant, interval, sleep},
 };
 
-use super::{Event, Scale};
-use super::{Remedy, live::Live};
+use super::{OomLab, Remedy, ScaledScenario, events::Event, live::Live, load::CONNECTION};
 use crate::{
-    app::blob_message::{BlobMessage, trigger_queue},
-    commands::{interrupted, redrive},
-    emulator::{
-        listener::HttpPort,
-        session::{Blobs, Session, SessionOptions},
+    app::{
+        blob_message::BlobMessage,
+        redrive::redrive,
+        running::{AppStart, Platform, RunningApp},
     },
-    evidence::RunFolder,
-    machine::workspace::Folder,
+    evidence::{RunFolder, jsonl::JsonLines},
+    labs::{Lab, run::with_app},
+    machine::storage::Storage,
 };
 use custom_handler::clock;
 use incident_labs::functions::RESULTS_CONTAINER;
@@ -35,90 +34,80 @@ const QUEUED_WITHIN: Duration = Duration::from_secs(30);
 const SETTLED_WITHIN: Duration = Duration::from_secs(120);
 const PARALLEL_READS: usize = 8;
 
-/// The experiment at one scale.
+/// The experiment, where it takes place, and what it leaves.
 #[derive(Debug)]
-pub struct Experiment {
-    /// Share of an EP1.
-    pub scale: Scale,
-    /// A scenario other than the guide's.
-    pub scenario: Option<PathBuf>,
-    pub script_root: PathBuf,
-    /// Storage and logs; emptied before each run.
-    pub work: PathBuf,
+pub(super) struct Experiment<'a> {
+    pub(super) load: &'a ScaledScenario,
+    pub(super) platform: &'a dyn Platform,
+    pub(super) evidence: &'a RunFolder,
 }
 
-/// The app under one set of settings.
-struct Stage<'a> {
-    experiment: &'a Experiment,
-    evidence: &'a RunFolder,
-    session: &'a Session,
-    blobs: &'a Blobs,
-    live: Live,
-}
-
-/// What is done with the app under one set of settings.
-enum Act<'a> {
+/// One thing that is done with the app under one set of settings.
+enum Step<'a> {
     /// Phases of the scenario.
     Load(&'a [&'a str]),
-    /// What stands in the poison queue is given another five tries.
+    /// Blobs in the poison queue get another five tries.
     Redrive,
 }
 
-impl Experiment {
-    /// The whole experiment: incident, remedy, recovery. What it left is in `evidence`.
-    ///
+/// Drives the app while it runs under one set of settings.
+struct Driver<'a> {
+    experiment: &'a Experiment<'a>,
+    app: &'a dyn RunningApp,
+    storage: &'a Storage,
+    live: Live,
+}
+
+impl Experiment<'_> {
     /// # Errors
     /// When it could not be carried out; then nothing can be said of the hypothesis.
-    pub async fn run(&self, evidence: &RunFolder, remedy: Remedy) -> anyhow::Result<()> {
-        Folder::open(&self.work).await?.clear()?;
-        let incident = [Act::Load(&["baseline", "load-1", "load-2", "incident"])];
-        self.play(evidence, Remedy::None, &incident).await?;
-        note(evidence, "remedy applied", remedy)?;
-        let recovery = [Act::Load(&["recovery-a"]), Act::Redrive, Act::Load(&["recovery-b"])];
-        self.play(evidence, remedy, &recovery).await
+    pub(super) async fn run(&self, remedy: Remedy) -> anyhow::Result<()> {
+        self.under(Remedy::None, &[Step::Load(&["baseline", "load-1", "load-2", "incident"])]).await?;
+        self.note("remedy applied", remedy)?;
+        self.under(remedy, &[Step::Load(&["recovery-a"]), Step::Redrive, Step::Load(&["recovery-b"])]).await
     }
 
     /// One cell of the ablation: the load of the incident under one set of settings.
     ///
     /// # Errors
     /// As [`Experiment::run`].
-    pub async fn run_cell(&self, evidence: &RunFolder, remedy: Remedy) -> anyhow::Result<()> {
-        Folder::open(&self.work).await?.clear()?;
-        self.play(evidence, remedy, &[Act::Load(&["recovery-a"])]).await
+    pub(super) async fn run_cell(&self, remedy: Remedy) -> anyhow::Result<()> {
+        self.under(remedy, &[Step::Load(&["recovery-a"])]).await
     }
 
-    async fn play(&self, evidence: &RunFolder, remedy: Remedy, acts: &[Act<'_>]) -> anyhow::Result<()> {
-        let options = SessionOptions {
-            folder: Folder::open(&self.work).await?.with_tables(evidence.tables()),
-            script_root: self.script_root.clone(),
-            settings: remedy.settings(self.scale),
-            pace: Some(PACE),
-            port: HttpPort::Free,
-            echo: None,
-        };
-        let session = Session::start(options).await?;
-        let blobs = session.blobs()?;
-        let live = Live::new(evidence, self.scale);
-        let mut stage = Stage { experiment: self, evidence, session: &session, blobs, live };
-        let outcome = tokio::select! {
-            outcome = stage.play(remedy, acts) => outcome,
-            reason = session.host.stopped() => Err(anyhow::anyhow!("the host stopped: {reason}")),
-            result = interrupted() => Err(result.err().map_or_else(|| anyhow::anyhow!("interrupted"), Into::into)),
-        };
-        stage.live.finish();
-        session.stop(Duration::from_secs(2)).await;
-        outcome
+    /// Starts the app with a remedy applied, and takes the steps.
+    async fn under(&self, remedy: Remedy, steps: &[Step<'_>]) -> anyhow::Result<()> {
+        let start =
+            AppStart { settings: remedy.settings(self.load.scale), tables: self.evidence.tables(), pace: Some(PACE) };
+        let bands = OomLab::rules()?.bands;
+        with_app(self.platform, start, async |app| {
+            let live = Live::new(self.evidence, self.load.scale, bands);
+            Driver { experiment: self, app, storage: app.storage()?, live }.drive(remedy, steps).await
+        })
+        .await
+    }
+
+    /// Adds a line to the run's list of what was done by hand, as the guide's runbook has it.
+    fn note(&self, action: &str, remedy: Remedy) -> anyhow::Result<()> {
+        let now = clock::timestamp(clock::utc_now());
+        self.append("actions.jsonl")?.write(&json!({"timestamp": now, "action": action, "remedy": remedy.name()}))?;
+        Ok(())
+    }
+
+    fn append(&self, file: &str) -> anyhow::Result<JsonLines> {
+        Ok(JsonLines::append(&self.evidence.path().join(file))?)
     }
 }
 
-impl Stage<'_> {
-    async fn play(&mut self, remedy: Remedy, acts: &[Act<'_>]) -> anyhow::Result<()> {
-        let front_pid = self.front_pid().await?;
+impl Driver<'_> {
+    async fn drive(&mut self, remedy: Remedy, steps: &[Step<'_>]) -> anyhow::Result<()> {
+        self.app.ready().await?;
+        let front_pid = self.app.handler_pid();
         let start = clock::timestamp(clock::utc_now());
-        for act in acts {
-            match act {
-                Act::Load(phases) => self.load(phases).await?,
-                Act::Redrive => self.redrive().await?,
+        for step in steps {
+            match step {
+                Step::Load(phases) => self.load(phases).await?,
+                Step::Redrive => self.redrive().await?,
             }
         }
         self.collect().await?;
@@ -127,21 +116,10 @@ impl Stage<'_> {
             "end": clock::timestamp(clock::utc_now()),
             "remedy": remedy.name(),
             "front_pid": front_pid,
-            "front_pid_at_end": self.session.host.pid(),
-            "settings": Value::from_iter(remedy.settings(self.experiment.scale)),
+            "front_pid_at_end": self.app.handler_pid(),
+            "settings": Value::from_iter(remedy.settings(self.experiment.load.scale)),
         });
-        append(self.evidence, "hosts.jsonl", &[row])
-    }
-
-    async fn front_pid(&self) -> anyhow::Result<u32> {
-        let asked = Instant::now();
-        loop {
-            match self.session.host.pid() {
-                Some(pid) => return Ok(pid),
-                None if asked.elapsed() > QUEUED_WITHIN => bail!("the handler did not start: see traces.jsonl"),
-                None => sleep(TICK).await,
-            }
-        }
+        Ok(self.experiment.append("hosts.jsonl")?.write(&row)?)
     }
 
     /// Has a load generator of its own process run phases, and holds the trigger back while a burst is copied.
@@ -150,6 +128,7 @@ impl Stage<'_> {
         let mut permissions = generator.stdin.take().context("speak to the load generator")?;
         let mut events = BufReader::new(generator.stdout.take().context("hear the load generator")?).lines();
         let mut ticks = interval(TICK);
+        let mut is_held = false;
         loop {
             let line = tokio::select! {
                 line = events.next_line() => line.context("hear the load generator")?,
@@ -162,11 +141,12 @@ impl Stage<'_> {
             let event: Event = serde_json::from_str(&line).with_context(|| format!("understand {line:?}"))?;
             self.live.on(&event);
             match &event {
-                Event::Burst { .. } => self.blobs.trigger.pause(),
-                Event::Copied { prefix, blobs } => {
+                Event::Burst { .. } => is_held = self.app.hold_blob_trigger(),
+                Event::Copied { prefix, blobs } if is_held => {
                     self.queued(prefix, *blobs).await?;
-                    self.blobs.trigger.resume();
+                    self.app.release_blob_trigger();
                 }
+                Event::Copied { .. } => {}
                 _ => continue,
             }
             permissions.write_all(b"\n").await.context("speak to the load generator")?;
@@ -182,29 +162,33 @@ impl Stage<'_> {
     }
 
     fn log(&self) -> PathBuf {
-        self.session.folder.logs().join("load.log")
+        self.experiment.platform.work().logs().join("load.log")
     }
 
     fn start_generator(&self, phases: &[&str]) -> anyhow::Result<Child> {
         let log =
             File::options().create(true).append(true).open(self.log()).context("open the load generator's log")?;
-        let experiment = self.experiment;
+        let Experiment { load, platform, evidence } = self.experiment;
         let mut command = Command::new(std::env::current_exe().context("find this program")?);
         command.args(["load", "oom", "--step", "--run", "run", "--phases", &phases.join(",")]);
-        command.args(["--scale", &experiment.scale.to_string(), "--settle-s", &SETTLED_WITHIN.as_secs().to_string()]);
-        command.arg("--out").arg(self.evidence.path());
-        if let Some(scenario) = &experiment.scenario {
+        command.args(["--scale", &load.scale.to_string(), "--settle-s", &SETTLED_WITHIN.as_secs().to_string()]);
+        command.arg("--out").arg(evidence.path());
+        if let Some(scenario) = &load.scenario {
             command.arg("--scenario").arg(scenario);
         }
-        let connection = self.blobs.azurite.account().connection_string().unwrap_or_default();
-        command.env("AzureWebJobsStorage", connection).envs([self.session.folder.mark()]);
+        let account = self.storage.account();
+        match account.connection_string() {
+            Some(connection) => command.env(CONNECTION, connection),
+            None => command.arg("--storage-url").arg(account.blob_endpoint.as_str()),
+        };
+        command.envs([platform.work().mark()]);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log).kill_on_drop(true);
         command.spawn().context("start the load generator")
     }
 
     /// Waits until all blobs of a burst have their messages: then the trigger can take them together.
     async fn queued(&self, prefix: &str, blobs: usize) -> anyhow::Result<()> {
-        let queue = self.blobs.storage.queue(&trigger_queue()).await?;
+        let queue = self.storage.queue(&self.app.trigger_queue().await?).await?;
         let asked = Instant::now();
         loop {
             let messages = queue.peek().await?;
@@ -222,11 +206,13 @@ impl Stage<'_> {
     }
 
     async fn redrive(&mut self) -> anyhow::Result<()> {
-        let names = redrive::redrive(&self.blobs.storage, &trigger_queue()).await?;
+        let names = redrive(self.storage, &self.app.trigger_queue().await?).await?;
         self.live.say(&format!("re-driven {} blobs from the poison queue", names.len()));
         let now = clock::timestamp(clock::utc_now());
-        let rows: Vec<Value> = names.iter().map(|name| json!({"timestamp": now, "name": name})).collect();
-        append(self.evidence, "redriven.jsonl", &rows)?;
+        let mut redriven = self.experiment.append("redriven.jsonl")?;
+        for name in &names {
+            redriven.write(&json!({"timestamp": now, "name": name}))?;
+        }
         let asked = Instant::now();
         while asked.elapsed() < SETTLED_WITHIN && !self.are_processed(&names).await? {
             self.live.tick();
@@ -237,7 +223,7 @@ impl Stage<'_> {
 
     async fn are_processed(&self, names: &[String]) -> anyhow::Result<bool> {
         for name in names {
-            if self.blobs.storage.read(RESULTS_CONTAINER, &format!("{name}.json")).await?.is_none() {
+            if self.storage.read(RESULTS_CONTAINER, &format!("{name}.json")).await?.is_none() {
                 return Ok(false);
             }
         }
@@ -246,34 +232,17 @@ impl Stage<'_> {
 
     /// Fetches all result records.
     async fn collect(&self) -> anyhow::Result<()> {
-        let storage = &self.blobs.storage;
-        let listed = storage.list(RESULTS_CONTAINER, "", false).await?;
+        let listed = self.storage.list(RESULTS_CONTAINER, "", false).await?;
         let now = clock::timestamp(clock::utc_now());
-        let records = stream::iter(listed).map(|it| async move { storage.read(RESULTS_CONTAINER, &it.name).await });
+        let read = async |name: String| self.storage.read(RESULTS_CONTAINER, &name).await;
+        let records = stream::iter(listed).map(|it| read(it.name));
         let records: Vec<_> = records.buffer_unordered(PARALLEL_READS).try_collect().await?;
-        let read = |text: bytes::Bytes| {
+        let mut results = JsonLines::replace(&self.experiment.evidence.path().join("results.jsonl"))?;
+        for text in records.into_iter().flatten() {
             let mut record: Value = serde_json::from_slice(&text).unwrap_or_else(|_| json!({}));
             record["timestamp"] = json!(now);
-            record
-        };
-        let rows: Vec<Value> = records.into_iter().flatten().map(read).collect();
-        let path = self.evidence.path().join("results.jsonl");
-        std::fs::write(&path, lines(&rows)).with_context(|| format!("write {}", path.display()))
+            results.write(&record)?;
+        }
+        Ok(())
     }
-}
-
-/// Adds a line to the run's list of what was done by hand, as the guide's runbook has it.
-fn note(evidence: &RunFolder, action: &str, remedy: Remedy) -> anyhow::Result<()> {
-    let row = json!({"timestamp": clock::timestamp(clock::utc_now()), "action": action, "remedy": remedy.name()});
-    append(evidence, "actions.jsonl", &[row])
-}
-
-fn append(evidence: &RunFolder, file: &str, rows: &[Value]) -> anyhow::Result<()> {
-    let path = evidence.path().join(file);
-    let written = File::options().create(true).append(true).open(&path).and_then(|mut it| it.write_all(&lines(rows)));
-    written.with_context(|| format!("write {}", path.display()))
-}
-
-fn lines(rows: &[Value]) -> Vec<u8> {
-    rows.iter().flat_map(|row| format!("{row}\n").into_bytes()).collect()
 }

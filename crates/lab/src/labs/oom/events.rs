@@ -1,9 +1,6 @@
-//! What the generator tells, and how whoever started it can hold it back: one JSON object per line out, one line in.
+//! The generator's events, one JSON object a line, and the lines by which its parent process lets it go on.
 
-use std::{
-    collections::VecDeque,
-    io::{self, Write},
-};
+use std::io::{self, Write};
 
 use serde::{Deserialize, Serialize};
 use tokio::task::spawn_blocking;
@@ -11,9 +8,10 @@ use tokio::task::spawn_blocking;
 /// What the generator is doing.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
-pub enum Event {
+pub(super) enum Event {
     /// A source of later copies is in the account.
-    Staged {
+    #[serde(rename = "staged")]
+    Uploaded {
         done: usize,
         total: usize,
     },
@@ -43,22 +41,21 @@ pub enum Event {
 
 /// Where events go, and whether each burst waits for permission.
 #[derive(Debug)]
-pub enum Gate {
+pub(super) enum Gate {
     /// Lines for people, on stderr.
     People,
     /// JSON lines on stdout.
     Json,
     /// JSON lines on stdout; before and after each burst is copied, a line on stdin is waited for.
     Step,
-    Kept(VecDeque<Event>),
 }
 
 impl Gate {
     /// Tells an event, and waits where it says so.
     ///
     /// # Errors
-    /// When stdout or stdin is closed: whoever started the generator is gone.
-    pub async fn tell(&mut self, event: Event) -> io::Result<()> {
+    /// When stdout or stdin is closed: the parent process is gone.
+    pub(super) async fn tell(&mut self, event: Event) -> io::Result<()> {
         match self {
             Self::People => {
                 if let Some(line) = for_people(&event) {
@@ -72,7 +69,6 @@ impl Gate {
                     spawn_blocking(permission).await.map_err(io::Error::other)??;
                 }
             }
-            Self::Kept(events) => events.push_back(event),
         }
         Ok(())
     }
@@ -95,7 +91,7 @@ fn write_line(event: &Event) -> io::Result<()> {
 
 fn for_people(event: &Event) -> Option<String> {
     match event {
-        Event::Staged { done, total } => Some(format!("staged {done} of {total}")),
+        Event::Uploaded { done, total } => Some(format!("uploaded {done} of {total}")),
         Event::Phase { phase } => Some(format!("phase {phase}")),
         Event::Burst { prefix, blobs, .. } => Some(format!("  {blobs} blobs at once: {prefix}")),
         Event::Copied { .. } => None,

@@ -1,4 +1,4 @@
-//! Stages the sources, then releases them phase by phase beside a steady stream of small blobs, and writes down what it did.
+//! Uploads the sources, then releases them phase by phase beside a steady stream of small blobs, and writes down what it did.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -25,13 +25,14 @@ use super::{
 };
 use crate::{
     app::blob_message::{BlobMessage, POISON_QUEUE},
+    evidence::jsonl::{JsonLines, WriteError},
     machine::storage::{Storage, StorageError, Uploaded},
 };
 use custom_handler::clock;
 use incident_labs::functions::{INPUT_CONTAINER, RESULTS_CONTAINER};
 
 /// Where sources wait for being copied.
-pub const STAGING_CONTAINER: &str = "staging";
+const SOURCES_CONTAINER: &str = "staging";
 const PARALLEL_UPLOADS: usize = 4;
 const SETTLE_POLL: Duration = Duration::from_millis(300);
 /// Control blobs have streams of their own, far from those of the sources.
@@ -39,7 +40,7 @@ const CONTROL_STREAM: u64 = 1 << 32;
 
 /// What to send where.
 #[derive(Debug)]
-pub struct GeneratorOptions {
+pub(super) struct GeneratorOptions {
     pub storage: Storage,
     pub plan: Plan,
     /// First part of all names, so that runs on one account do not meet.
@@ -52,7 +53,7 @@ pub struct GeneratorOptions {
 
 /// A blob that was sent.
 #[derive(Clone, Debug, Deserialize, Serialize)]
-pub struct ManifestRow {
+pub(super) struct ManifestRow {
     /// When it was there.
     pub timestamp: String,
     /// Its name in the input container.
@@ -60,15 +61,13 @@ pub struct ManifestRow {
     pub phase: String,
     /// What it is part of: a burst, or `control`.
     pub group: String,
-    /// Bytes.
     pub size_bytes: u64,
-    /// Lower-case hex.
     pub sha256: String,
 }
 
 /// A phase that took place.
 #[derive(Clone, Debug, Deserialize, Serialize)]
-pub struct PhaseRow {
+pub(super) struct PhaseRow {
     /// When it began; `start` and `timestamp` are the same.
     pub timestamp: String,
     pub phase: String,
@@ -82,51 +81,44 @@ pub struct PhaseRow {
 
 /// Why load could not be generated.
 #[derive(Debug, thiserror::Error)]
-pub enum LoadError {
+pub(super) enum LoadError {
     /// The account refuses or is away.
     #[error(transparent)]
     Storage(#[from] StorageError),
-    /// A file of the run cannot be written.
-    #[error("write {}", path.display())]
-    File {
-        path: PathBuf,
-        /// What the system says.
-        source: io::Error,
-    },
-    /// Whoever steps the generator is gone.
+    #[error(transparent)]
+    File(#[from] WriteError),
     #[error("tell what is being done: the other end is closed")]
     Told(#[from] io::Error),
 }
 
 /// A load generator on one account.
 #[derive(Debug)]
-pub struct Generator {
+pub(super) struct Generator {
     options: GeneratorOptions,
     /// What each source is.
     sources: BTreeMap<String, Uploaded>,
-    manifest: Mutex<File>,
+    manifest: Mutex<JsonLines>,
 }
 
 impl Generator {
-    /// Creates the containers and uploads what is not staged yet: sources of the same seed and scale are used again.
+    /// Creates the containers and uploads the sources that are not there yet: those of the same seed and scale are used again.
     ///
     /// # Errors
     /// When the account refuses, or the output folder cannot be written.
-    pub async fn stage(options: GeneratorOptions, gate: &mut Gate) -> Result<Self, LoadError> {
-        for container in [INPUT_CONTAINER, RESULTS_CONTAINER, STAGING_CONTAINER] {
+    pub(super) async fn prepare(options: GeneratorOptions, gate: &mut Gate) -> Result<Self, LoadError> {
+        for container in [INPUT_CONTAINER, RESULTS_CONTAINER, SOURCES_CONTAINER] {
             options.storage.ensure_container(container).await?;
         }
-        fs::create_dir_all(&options.out).map_err(|source| LoadError::File { path: options.out.clone(), source })?;
-        let manifest = open(&options.out.join("manifest.jsonl"))?;
-        let sources = stage(&options, gate).await?;
+        let manifest = JsonLines::append(&options.out.join("manifest.jsonl"))?;
+        let sources = upload(&options, gate).await?;
         Ok(Self { options, sources, manifest: Mutex::new(manifest) })
     }
 
     /// Runs all phases, and says how many blobs were not dealt with in time.
     ///
     /// # Errors
-    /// When the account refuses or is away, or whoever steps the generator is gone.
-    pub async fn run(&self, gate: &mut Gate) -> Result<usize, LoadError> {
+    /// When the account refuses or is away, or the parent process is gone.
+    pub(super) async fn run(&self, gate: &mut Gate) -> Result<usize, LoadError> {
         let mut unsettled = 0;
         for phase in &self.options.plan.phases {
             unsettled += self.phase(phase, gate).await?;
@@ -154,16 +146,10 @@ impl Generator {
             end,
             unsettled: unsettled.clone(),
         };
-        self.append_phase(&row)?;
+        JsonLines::append(&self.options.out.join("phases.jsonl"))?.write(&row)?;
         let count = unsettled.len();
         gate.tell(Event::PhaseEnd { phase: phase.name.clone(), unsettled }).await?;
         Ok(count)
-    }
-
-    fn append_phase(&self, row: &PhaseRow) -> Result<(), LoadError> {
-        let path = self.options.out.join("phases.jsonl");
-        let mut file = open(&path)?;
-        write_row(&mut file, row).map_err(|source| LoadError::File { path, source })
     }
 
     /// Small blobs at a steady rate. Open loop: a slow answer does not delay the next blob's time.
@@ -205,8 +191,8 @@ impl Generator {
     async fn release(&self, phase: &str, burst: &Burst, prefix: &str) -> Result<(), LoadError> {
         let storage = &self.options.storage;
         let copies = burst.sources.iter().enumerate().map(|(n, source)| async move {
-            let (from, name) = (staged_name(&self.options.plan, source), format!("{prefix}{n:02}.bin"));
-            storage.copy((STAGING_CONTAINER, &from), (INPUT_CONTAINER, &name)).await?;
+            let (from, name) = (source_name(&self.options.plan, source), format!("{prefix}{n:02}.bin"));
+            storage.copy((SOURCES_CONTAINER, &from), (INPUT_CONTAINER, &name)).await?;
             self.sent(phase, &burst.class, &name, &self.sources[&source.name])
         });
         try_join_all(copies).await.map(drop)
@@ -221,12 +207,10 @@ impl Generator {
             size_bytes: uploaded.size_bytes,
             sha256: uploaded.sha256.clone(),
         };
-        let mut manifest = self.manifest.lock().unwrap_or_else(PoisonError::into_inner);
-        let path = || self.options.out.join("manifest.jsonl");
-        write_row(&mut manifest, &row).map_err(|source| LoadError::File { path: path(), source })
+        Ok(self.manifest.lock().unwrap_or_else(PoisonError::into_inner).write(&row)?)
     }
 
-    /// Waits until each blob under a prefix has a result or stands in the poison queue; names those that do not in time.
+    /// Waits until each blob under a prefix has a result or is in the poison queue; names those that have neither in time.
     async fn settle(&self, prefix: &str) -> Result<Vec<String>, LoadError> {
         let storage = &self.options.storage;
         let poison = storage.queue(POISON_QUEUE).await?;
@@ -247,10 +231,10 @@ impl Generator {
 }
 
 /// Uploads the sources, unless an earlier start has left the same ones; then its list is taken over.
-async fn stage(options: &GeneratorOptions, gate: &mut Gate) -> Result<BTreeMap<String, Uploaded>, LoadError> {
+async fn upload(options: &GeneratorOptions, gate: &mut Gate) -> Result<BTreeMap<String, Uploaded>, LoadError> {
     let (storage, plan) = (&options.storage, &options.plan);
-    let list = format!("{}sources.json", staged_prefix(plan));
-    let known: BTreeMap<String, Uploaded> = match storage.read(STAGING_CONTAINER, &list).await? {
+    let list = format!("{}sources.json", source_prefix(plan));
+    let known: BTreeMap<String, Uploaded> = match storage.read(SOURCES_CONTAINER, &list).await? {
         Some(text) => serde_json::from_slice(&text).unwrap_or_default(),
         None => BTreeMap::new(),
     };
@@ -259,7 +243,7 @@ async fn stage(options: &GeneratorOptions, gate: &mut Gate) -> Result<BTreeMap<S
     let mut uploads = stream::iter(missing)
         .map(|source| async move {
             let bytes = RandomBytes::new(plan.seed, source.stream, source.bytes);
-            let uploaded = storage.upload_from(STAGING_CONTAINER, &staged_name(plan, &source), bytes).await?;
+            let uploaded = storage.upload_from(SOURCES_CONTAINER, &source_name(plan, &source), bytes).await?;
             Ok::<_, LoadError>((source.name, uploaded))
         })
         .buffer_unordered(PARALLEL_UPLOADS);
@@ -268,21 +252,21 @@ async fn stage(options: &GeneratorOptions, gate: &mut Gate) -> Result<BTreeMap<S
     while let Some((name, uploaded)) = uploads.try_next().await? {
         sources.insert(name, uploaded);
         done += 1;
-        gate.tell(Event::Staged { done, total }).await?;
+        gate.tell(Event::Uploaded { done, total }).await?;
     }
     if done > 0 {
         let text = serde_json::to_vec(&sources).unwrap_or_default();
-        storage.put(STAGING_CONTAINER, &list, text, None).await?;
+        storage.put(SOURCES_CONTAINER, &list, text, None).await?;
     }
     Ok(sources)
 }
 
-fn staged_prefix(plan: &Plan) -> String {
+fn source_prefix(plan: &Plan) -> String {
     format!("seed-{}/limit-{}/", plan.seed, plan.scale.limit_bytes())
 }
 
-fn staged_name(plan: &Plan, source: &Source) -> String {
-    staged_prefix(plan) + &source.name
+fn source_name(plan: &Plan, source: &Source) -> String {
+    source_prefix(plan) + &source.name
 }
 
 /// A stream for a name: the same name, the same bytes.
@@ -291,29 +275,16 @@ fn stream_of(name: &str) -> u64 {
     digest.iter().take(4).fold(0, |sum, byte| sum << 8 | u64::from(*byte))
 }
 
-fn open(path: &Path) -> Result<File, LoadError> {
-    let opened = File::options().create(true).append(true).open(path);
-    opened.map_err(|source| LoadError::File { path: path.to_owned(), source })
-}
-
-fn write_row(file: &mut File, row: &impl Serialize) -> io::Result<()> {
-    let mut line = serde_json::to_vec(row)?;
-    line.push(b'\n');
-    file.write_all(&line)
-}
-
 /// Writes the sources of the three load phases as files, in folders as the guide names them, with a manifest.
 ///
 /// # Errors
 /// When a file cannot be written.
-pub async fn write_files(plan: &Plan, folder: &Path, told: impl Fn(&Path)) -> Result<(), LoadError> {
+pub(super) async fn write_files(plan: &Plan, folder: &Path, told: impl Fn(&Path)) -> Result<(), LoadError> {
     let file_error = |path: &Path| {
         let path = path.to_owned();
-        move |source| LoadError::File { path, source }
+        move |source| WriteError { path, source }
     };
-    fs::create_dir_all(folder).map_err(file_error(folder))?;
-    let list = folder.join("manifest.jsonl");
-    let mut manifest = File::create(&list).map_err(file_error(&list))?;
+    let mut manifest = JsonLines::replace(&folder.join("manifest.jsonl"))?;
     for (number, class) in [(1, "load-1"), (2, "load-2"), (3, "incident")] {
         let bursts = plan.phases.iter().flat_map(|it| &it.bursts).find(|it| it.class == class);
         let phase = folder.join(format!("phase{number}"));
@@ -327,7 +298,7 @@ pub async fn write_files(plan: &Plan, folder: &Path, told: impl Fn(&Path)) -> Re
                 "size_bytes": uploaded.size_bytes,
                 "sha256": uploaded.sha256,
             });
-            write_row(&mut manifest, &row).map_err(file_error(&list))?;
+            manifest.write(&row)?;
             told(&path);
         }
     }

@@ -4,22 +4,21 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::{Event, Scale};
+use super::{Scale, events::Event};
 use crate::{
-    evidence::{RunFolder, Tail},
+    evidence::{Bands, RunFolder, Tail},
     machine::terminal::StatusLine,
 };
 use incident_labs::blob::MIB;
 
 const BAR_WIDTH: usize = 40;
-/// The guide's bands as shares of an EP1's memory, by where they end.
-const BANDS: [(f64, &str); 3] = [(0.34, "healthy"), (0.71, "degraded"), (f64::INFINITY, "critical")];
 
-/// A run's state, and the terminal it is shown on.
+/// A run's state, and the terminal it is shown on. Dropped, it leaves its last state as a line.
 #[derive(Debug)]
 pub(super) struct Live {
     tails: BTreeMap<&'static str, Tail>,
     limit_mib: u64,
+    bands: Bands,
     status: StatusLine,
     phase: String,
     seen: Seen,
@@ -38,12 +37,13 @@ struct Seen {
 }
 
 impl Live {
-    pub(super) fn new(evidence: &RunFolder, scale: Scale) -> Self {
+    pub(super) fn new(evidence: &RunFolder, scale: Scale, bands: Bands) -> Self {
         let files = ["manifest", "tables/requests", "tables/traces", "tables/performanceCounters"];
         let tail = |name| (name, Tail::new(evidence.path().join(format!("{name}.jsonl"))));
         Self {
             tails: files.into_iter().map(tail).collect(),
             limit_mib: scale.limit_bytes() / MIB,
+            bands,
             status: StatusLine::start(),
             phase: "starting".to_owned(),
             seen: Seen::default(),
@@ -53,7 +53,7 @@ impl Live {
     /// Takes note of what the load generator does.
     pub(super) fn on(&mut self, event: &Event) {
         match event {
-            Event::Staged { done, total } => self.phase = format!("staging {done}/{total}"),
+            Event::Uploaded { done, total } => self.phase = format!("uploading {done}/{total}"),
             Event::Phase { phase } => {
                 self.phase.clone_from(phase);
                 self.status.hurry();
@@ -80,11 +80,6 @@ impl Live {
         self.status.say(line);
     }
 
-    /// Leaves the last state as a line.
-    pub(super) fn finish(&mut self) {
-        self.status.finish(&self.line());
-    }
-
     fn line(&self) -> String {
         let Seen { sent, done, failed, memory_mib, exits, memory_errors, .. } = &self.seen;
         format!(
@@ -103,8 +98,14 @@ impl Live {
              {exits} kills, {memory_errors} MemoryErrors",
             self.phase,
             self.seen.in_flight(),
-            memory_bar(*memory_mib, self.limit_mib)
+            memory_bar(*memory_mib, self.limit_mib, &self.bands)
         )
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        self.status.finish(&self.line());
     }
 }
 
@@ -131,29 +132,36 @@ impl Seen {
     }
 }
 
-/// `[####|.......|......] 120 of 896 MiB, healthy`, with a mark where a band ends.
-fn memory_bar(used_mib: u64, limit_mib: u64) -> String {
+/// `[####|...|.......|......] 120 of 896 MiB, healthy`, with a mark where a band ends.
+fn memory_bar(used_mib: u64, limit_mib: u64, bands: &Bands) -> String {
     let share = used_mib as f64 / limit_mib as f64;
     let cell = |n: usize| {
         let (from, to) = (n as f64 / BAR_WIDTH as f64, (n + 1) as f64 / BAR_WIDTH as f64);
         match () {
             () if to <= share => '#',
-            () if BANDS.iter().any(|(end, _)| (from..to).contains(end)) => '|',
+            () if bands.edges().any(|it| (from..to).contains(&it)) => '|',
             () => '.',
         }
     };
-    let band = BANDS.iter().find(|(end, _)| share < *end).map_or("", |(_, name)| name);
+    let band = bands.of(share).map_or("", |it| &it.name);
     format!("[{}] {used_mib} of {limit_mib} MiB, {band}", (0..BAR_WIDTH).map(cell).collect::<String>())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::labs::{Lab, oom::OomLab};
 
     #[test]
     fn the_bar_shows_memory_against_the_bands() {
-        assert_eq!(memory_bar(0, 896), "[.............|..............|...........] 0 of 896 MiB, healthy");
-        assert_eq!(memory_bar(448, 896), "[####################........|...........] 448 of 896 MiB, degraded");
-        assert_eq!(memory_bar(896, 896), "[########################################] 896 of 896 MiB, critical");
+        let bands = OomLab::rules().unwrap().bands;
+        for (used, want) in [
+            (0, "[........|....|..............|...........] 0 of 896 MiB, healthy"),
+            (224, "[##########...|..............|...........] 224 of 896 MiB, growing"),
+            (448, "[####################........|...........] 448 of 896 MiB, degraded"),
+            (896, "[########################################] 896 of 896 MiB, critical"),
+        ] {
+            assert_eq!(memory_bar(used, 896, &bands), want);
+        }
     }
 }

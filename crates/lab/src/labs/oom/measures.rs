@@ -3,8 +3,8 @@
 use serde_json::{Map, Value, json};
 use time::Duration;
 
-use super::{RunTables, rules, tables::blob_of};
-use crate::evidence::{Criterion, Measured, Row, Rule, RulesError, judge, percentile};
+use super::{OomRows, run_rows::blob_of};
+use crate::evidence::{Measure, Measured, Row, durations, percentile};
 use incident_labs::blob::MIB;
 
 const EXIT: &str = "Worker process exited with code ";
@@ -14,63 +14,41 @@ const STARTED: &str = "Worker process started";
 const KERNEL_KILL: &str = "the kernel killed the worker at its memory limit";
 const FRONT_KILL: &str = "the worker was killed; its memory limit is";
 const MEMORY_ERROR: &str = "MemoryError";
-/// Share of the limit from which on memory is critical: 2.5 GB of an EP1.
-const CRITICAL: f64 = 0.71;
+/// The band in which memory counts as critical.
+const CRITICAL: &str = "critical";
 /// Within this time, at full scale, the signs of one incident must be seen together.
 const SAME_WINDOW_SECONDS: f64 = 60.0;
 /// After so many failed tries a blob's message is poisoned.
 const TRIES: usize = 5;
 
-/// Holds a run against the criteria.
-///
-/// # Errors
-/// When a criterion asks for what is not measured here.
-pub fn judge_run(run: &RunTables) -> Result<Vec<Criterion>, RulesError> {
-    judge(&rules()?, |rule| measure(run, rule))
-}
-
-/// `None` for a name nobody knows; a value of `None` for one that this run has no rows for.
-fn measure(run: &RunTables, rule: &Rule) -> Option<Measured> {
-    let phase = rule.phase.as_str();
-    let measured = match rule.measure.as_str() {
-        "memory_errors" => count(run.memory_errors(phase)),
-        "exits" => count(run.lines(phase, EXIT_137)),
-        "complete_lifecycles" => run.complete_lifecycles(phase),
-        "aligned_exits" => run.aligned_exits(phase),
-        "peak" => run.peak_of_limit(phase),
-        "critical_seconds" => count(run.critical(phase)),
-        "failure_rate" => run.requests_in(phase).and_then(failure_rate),
-        "failure_rate_above_load" => run.failure_rate_above_load(phase),
-        "dependency_failure_rate" => run.dependencies_in(phase).and_then(failure_rate),
-        "p95" => run.p95(phase).map(|it| Measured::new(it, [])),
-        "p95_ratio" => run.p95_against(phase, "baseline"),
-        "p95_of_incident" => run.p95_against(phase, "incident"),
-        "unexplained_failures" => run.unexplained_failures(phase),
-        "exits_left" => run.exits_left(phase),
-        _ => return consistency(run, rule),
-    };
-    Some(measured.unwrap_or_default())
-}
-
-fn consistency(run: &RunTables, rule: &Rule) -> Option<Measured> {
-    let measured = match rule.measure.as_str() {
-        "exits_unexplained" => run.exits_unexplained(),
-        "exits_uncounted" => run.exits_uncounted(),
-        "other_exits" => run.lines("", EXIT).map(|rows| {
-            let other: Vec<&Row> = rows.into_iter().filter(|row| row.text("message") != EXIT_137).collect();
-            Measured::new(other.len() as f64, other)
-        }),
-        "front_changes" => Some(run.front_changes()),
-        "requests_unmatched" => run.requests_unmatched(),
-        "unprocessed" => Some(run.named_unprocessed()),
-        "unknown_results" => count(Some(run.unknown_results())),
-        "tries_unmatched" => Some(run.tries_unmatched()),
-        "not_redriven" => run.not_redriven(),
-        "payload_through_host" => count(run.lines_with("this host sends the blob's bytes")),
-        _ => return None,
-    };
-    Some(measured.unwrap_or_default())
-}
+/// Every number, by the name that criteria have for it.
+pub(super) const MEASURES: &[Measure<OomRows>] = &[
+    Measure::new("memory_errors", |run, phase| count(run.memory_errors(phase))),
+    Measure::new("exits", |run, phase| count(run.lines(phase, EXIT_137))),
+    Measure::new("complete_lifecycles", OomRows::complete_lifecycles),
+    Measure::new("aligned_exits", OomRows::aligned_exits),
+    Measure::new("peak", OomRows::peak_of_limit),
+    Measure::new("critical_seconds", |run, phase| count(run.critical(phase))),
+    Measure::new("failure_rate", |run, phase| failure_rate(run.requests_in(phase)?)),
+    Measure::new("failure_rate_above_load", OomRows::failure_rate_above_load),
+    Measure::new("dependency_failure_rate", |run, phase| failure_rate(run.dependencies_in(phase)?)),
+    Measure::new("p95", |run, phase| Some(Measured::new(run.p95(phase)?, []))),
+    Measure::new("p95_ratio", |run, phase| run.p95_against(phase, "baseline")),
+    Measure::new("p95_of_incident", |run, phase| run.p95_against(phase, "incident")),
+    Measure::new("unexplained_failures", OomRows::unexplained_failures),
+    Measure::new("exits_left", OomRows::exits_left),
+    // Whether the evidence agrees with itself, over the whole run.
+    Measure::new("exits_unexplained", |run, _| run.exits_unexplained()),
+    Measure::new("exits_uncounted", |run, _| run.exits_uncounted()),
+    Measure::new("other_exits", |run, _| run.other_exits()),
+    Measure::new("front_changes", |run, _| Some(run.front_changes())),
+    Measure::new("requests_unmatched", |run, _| run.requests_unmatched()),
+    Measure::new("unprocessed", |run, _| Some(run.named_unprocessed())),
+    Measure::new("unknown_results", |run, _| count(Some(run.unknown_results()))),
+    Measure::new("tries_unmatched", |run, _| Some(run.tries_unmatched())),
+    Measure::new("not_redriven", |run, _| run.not_redriven()),
+    Measure::new("payload_through_host", |run, _| count(run.lines_with("this host sends the blob's bytes"))),
+];
 
 fn count(rows: Option<Vec<&Row>>) -> Option<Measured> {
     rows.map(|rows| Measured::new(rows.len() as f64, rows))
@@ -84,21 +62,17 @@ fn failure_rate(rows: Vec<&Row>) -> Option<Measured> {
     Some(Measured::new(rate, failed).noted(note))
 }
 
-fn durations(rows: &[&Row]) -> Vec<f64> {
-    rows.iter().map(|row| row.number("duration")).collect()
-}
-
-impl RunTables {
+impl OomRows {
     fn limit_bytes(&self) -> f64 {
         self.scale.limit_bytes() as f64
     }
 
     pub(super) fn memory_errors(&self, phase: &str) -> Option<Vec<&Row>> {
-        Some(self.logs.within(self.window(phase)?, |row| row.text("Message").starts_with(MEMORY_ERROR)))
+        Some(self.logs.within(self.phases.window(phase)?, |row| row.text("Message").starts_with(MEMORY_ERROR)))
     }
 
     pub(super) fn dependencies_in(&self, phase: &str) -> Option<Vec<&Row>> {
-        Some(self.dependencies.within(self.window(phase)?, |_| true))
+        Some(self.dependencies.within(self.phases.window(phase)?, |_| true))
     }
 
     pub(super) fn p95(&self, phase: &str) -> Option<f64> {
@@ -112,8 +86,8 @@ impl RunTables {
     }
 
     fn critical(&self, phase: &str) -> Option<Vec<&Row>> {
-        let mut rows = self.private_bytes(phase)?;
-        rows.retain(|row| row.number("value") >= CRITICAL * self.limit_bytes());
+        let (mut rows, start) = (self.private_bytes(phase)?, self.bands.start(CRITICAL)?);
+        rows.retain(|row| row.number("value") >= start * self.limit_bytes());
         Some(rows)
     }
 
@@ -165,7 +139,7 @@ impl RunTables {
         failed.retain(|row| !row.succeeded());
         let is_death =
             |row: &Row| row.text("message").contains("could not process") && row.text("message").contains("137");
-        let deaths = self.traces.within(self.window(phase)?, is_death).len();
+        let deaths = self.traces.within(self.phases.window(phase)?, is_death).len();
         let explained = deaths + self.memory_errors(phase)?.len();
         let share = 100.0 * failed.len().saturating_sub(explained) as f64 / failed.len().max(1) as f64;
         let note = format!("{} failed, {explained} explained", failed.len());
@@ -180,7 +154,13 @@ impl RunTables {
 
     /// Lines of the whole run's phases that contain a text: the handler's own begin with their level.
     fn lines_with(&self, text: &str) -> Option<Vec<&Row>> {
-        Some(self.traces.within(self.window("")?, |row| row.text("message").contains(text)))
+        Some(self.traces.within(self.phases.window("")?, |row| row.text("message").contains(text)))
+    }
+
+    fn other_exits(&self) -> Option<Measured> {
+        let mut exits = self.lines("", EXIT)?;
+        exits.retain(|row| row.text("message") != EXIT_137);
+        count(Some(exits))
     }
 
     fn exits_unexplained(&self) -> Option<Measured> {
@@ -191,7 +171,7 @@ impl RunTables {
         Some(Measured::new(exits as f64 - (seen + by_front) as f64, []).noted(note))
     }
 
-    /// The count of a worker's cgroup stands in the front's line about each kill; each start of the app has a cgroup of its own.
+    /// The front's line about a kill has the count of the worker's cgroup; each start of the app has a cgroup of its own.
     fn exits_uncounted(&self) -> Option<Measured> {
         let lines = self.lines_with(KERNEL_KILL)?;
         let exits = self.lines("", EXIT_137)?.len();
@@ -287,12 +267,17 @@ impl RunTables {
     }
 }
 
+/// From the first to the last dispatch of a burst, at most, for people.
+pub(super) fn dispatch_skew_ms(run: &OomRows) -> Option<f64> {
+    run.dispatch_skew_ms().map(tenths)
+}
+
 fn tenths(value: f64) -> f64 {
     (value * 10.0).round() / 10.0
 }
 
 /// What there was, for `verdict.json`: totals, and each phase's figures.
-pub fn counts(run: &RunTables) -> Map<String, Value> {
+pub(super) fn counts(run: &OomRows) -> Map<String, Value> {
     let failed = run.requests.0.iter().filter(|row| !row.succeeded()).count();
     let first_tries = run.tries().len();
     let all_lines = |start| run.lines_of_run(start).len();
@@ -307,7 +292,7 @@ pub fn counts(run: &RunTables) -> Map<String, Value> {
     note("redriven", json!(run.redriven.0.len()));
     note("exits", json!(all_lines(EXIT)));
     note("memory_errors", json!(run.memory_errors("").map(|it| it.len())));
-    note("dispatch_skew_ms", json!(run.dispatch_skew_ms().map(tenths)));
+    note("dispatch_skew_ms", json!(dispatch_skew_ms(run)));
     note("not_about_a_blob", json!(run.requests.0.iter().filter(|row| blob_of(row).is_none()).count()));
     let phases = run.phases.iter().map(|(name, window)| {
         let requests = run.requests_in(name).unwrap_or_default();
@@ -323,7 +308,7 @@ pub fn counts(run: &RunTables) -> Map<String, Value> {
             "memory_errors": run.memory_errors(name).map(|it| it.len()),
             "dependencies": run.dependencies_in(name).map(|it| it.len()),
         });
-        (name.clone(), figures)
+        (name.to_owned(), figures)
     });
     let phases: Map<String, Value> = phases.collect();
     note("phases", Value::Object(phases));

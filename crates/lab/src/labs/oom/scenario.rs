@@ -1,23 +1,46 @@
-//! The load as data, and what it comes to at a scale: which blobs, how many at once, how large.
+//! The load as data, and its plan at a scale: which blobs, how many at once, how large.
 
-use std::{collections::BTreeMap, fmt, str::FromStr, time::Duration};
+use std::{collections::BTreeMap, fmt, path::PathBuf, str::FromStr, time::Duration};
 
 use serde::Deserialize;
 
-use incident_labs::blob::MIB;
+use super::OomLab;
+use crate::{
+    app::preset::EP1_MIB,
+    evidence::RulesError,
+    labs::{Lab, run::scenario},
+};
+use incident_labs::{
+    blob::{HEAD_ROOM_BYTES, MIB, reservable_bytes},
+    settings::STREAMING_BYTES,
+};
 
-/// Memory of an EP1 instance: the limit at scale 1.
-pub const EP1_MIB: u64 = 3584;
-/// What a worker may reserve, as a multiple of its limit.
-const RESERVABLE: f64 = 1.5;
-/// What a worker needs beside its blobs.
-const HEAD_ROOM: u64 = 24 * MIB;
+const GUIDE: &str = include_str!("../../../../../load/oom/scenario.toml");
 /// Above this share of the limit one blob alone would fill half the worker.
 const LARGEST_BLOB: f64 = 0.5;
-/// The streaming variant must stay below this share of the limit, or recovery could not be told from the incident.
-const RECOVERED: f64 = 0.34;
-/// What the streaming preset holds: 8 blocks of 8 MiB.
-const STREAMING_BYTES: u64 = 64 * MIB;
+/// The band that the streaming variant must stay below, or recovery could not be told from the incident.
+const INCIDENT_BAND: &str = "degraded";
+
+/// A scenario, and the scale it is run at.
+#[derive(Clone, Debug, clap::Args)]
+pub struct ScaledScenario {
+    /// Share of an EP1: its 3584 MiB and the guide's blobs of 100, 500 and 1024 MiB are multiplied by it.
+    #[arg(long, default_value = "1/4")]
+    pub scale: Scale,
+    /// Another load than load/oom/scenario.toml.
+    #[arg(long, value_name = "FILE")]
+    pub scenario: Option<PathBuf>,
+}
+
+impl ScaledScenario {
+    /// Reads the scenario, the guide's if no file is named, and plans it.
+    ///
+    /// # Errors
+    /// When it cannot be read, or not be run at this scale.
+    pub fn plan(&self) -> anyhow::Result<Plan> {
+        Ok(scenario(self.scenario.as_deref(), GUIDE, Scenario::parse)?.plan(self.scale)?)
+    }
+}
 
 /// Share of an EP1.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -70,7 +93,7 @@ impl fmt::Display for Scale {
 /// `scenario.toml`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Scenario {
+pub(super) struct Scenario {
     seed: u64,
     control: ControlSpec,
     phase: Vec<PhaseSpec>,
@@ -121,7 +144,7 @@ pub enum PlanError {
     /// Blobs too large for the limit.
     #[error(
         "phase {phase}: a blob of {blob_mib} MiB and {} MiB of head-room exceed half of the limit of {limit_mib} MiB, so \
-         that too few overlap: take a larger scale", HEAD_ROOM / MIB
+         that too few overlap: take a larger scale", HEAD_ROOM_BYTES / MIB
     )]
     BlobTooLarge {
         phase: String,
@@ -132,16 +155,23 @@ pub enum PlanError {
     },
     /// The cure would not show.
     #[error(
-        "at scale {scale} the streaming variant's {} MiB exceed {RECOVERED} of the limit of {limit_mib} MiB, so that \
+        "at scale {scale} the streaming variant's {} MiB exceed {share} of the limit of {limit_mib} MiB, so that \
          recovery could not be told from the incident: take a larger scale", STREAMING_BYTES / MIB
     )]
-    ScaleTooSmall { scale: Scale, limit_mib: u64 },
+    ScaleTooSmall {
+        scale: Scale,
+        /// Where the incident's bands begin.
+        share: f64,
+        limit_mib: u64,
+    },
+    #[error(transparent)]
+    Criteria(#[from] RulesError),
 }
 
 /// A blob that is uploaded once and copied for each burst.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Source {
-    /// Name in the staging container, and relative path where load is written as files.
+    /// Name among the sources in the account, and relative path where load is written as files.
     pub name: String,
     pub bytes: u64,
     /// Which of the seed's streams.
@@ -185,30 +215,23 @@ pub struct Plan {
 }
 
 impl Scenario {
-    /// The scenario of the guide.
-    ///
-    /// # Errors
-    /// Never in practice: it is part of the program.
-    pub fn guide() -> Result<Self, PlanError> {
-        Self::parse(include_str!("../../../../../load/oom/scenario.toml"))
-    }
-
     /// Reads a scenario.
     ///
     /// # Errors
     /// When it is not TOML of this shape.
-    pub fn parse(text: &str) -> Result<Self, PlanError> {
+    pub(super) fn parse(text: &str) -> Result<Self, PlanError> {
         Ok(toml::from_str(text)?)
     }
 
-    /// What the scenario comes to at a scale.
+    /// Works out sizes and counts at a scale.
     ///
     /// # Errors
     /// When it contradicts itself, or the experiment could not show anything at that scale.
-    pub fn plan(&self, scale: Scale) -> Result<Plan, PlanError> {
+    pub(super) fn plan(&self, scale: Scale) -> Result<Plan, PlanError> {
         let limit = scale.limit_bytes();
-        if STREAMING_BYTES as f64 > RECOVERED * limit as f64 {
-            return Err(PlanError::ScaleTooSmall { scale, limit_mib: limit / MIB });
+        let share = OomLab::rules()?.bands.start(INCIDENT_BAND).unwrap_or_default();
+        if STREAMING_BYTES as f64 > share * limit as f64 {
+            return Err(PlanError::ScaleTooSmall { scale, share, limit_mib: limit / MIB });
         }
         let mut phases: Vec<Phase> = Vec::new();
         let mut streams = 1..;
@@ -243,14 +266,13 @@ impl PhaseSpec {
         if bytes == 0 || self.bursts == 0 {
             return Err(PlanError::Phase(self.name.clone()));
         }
-        if (bytes + HEAD_ROOM) as f64 > LARGEST_BLOB * limit as f64 {
+        if (bytes + HEAD_ROOM_BYTES) as f64 > LARGEST_BLOB * limit as f64 {
             let phase = self.name.clone();
             return Err(PlanError::BlobTooLarge { phase, blob_mib: bytes / MIB, limit_mib: limit / MIB });
         }
-        let fitting = |share: f64| share * limit as f64 / bytes as f64;
         let blobs = match (self.limit_share, self.beyond_reservable) {
-            (Some(share), None) => fitting(share).round().max(1.0) as u64,
-            (None, Some(beyond)) => fitting(RESERVABLE) as u64 + beyond,
+            (Some(share), None) => (share * limit as f64 / bytes as f64).round().max(1.0) as u64,
+            (None, Some(beyond)) => reservable_bytes(limit) / bytes + beyond,
             _ => return Err(PlanError::Phase(self.name.clone())),
         };
         let source = |n: u64| Source {
@@ -289,8 +311,7 @@ impl Plan {
         by_stream.into_values().cloned().collect()
     }
 
-    /// Bytes of all sources.
-    pub fn staged_bytes(&self) -> u64 {
+    pub fn source_bytes(&self) -> u64 {
         self.sources().iter().map(|it| it.bytes).sum()
     }
 }
@@ -300,7 +321,7 @@ mod tests {
     use super::*;
 
     fn plan(scale: &str) -> Result<Plan, PlanError> {
-        Scenario::guide().unwrap().plan(scale.parse().unwrap())
+        Scenario::parse(GUIDE).unwrap().plan(scale.parse().unwrap())
     }
 
     #[test]

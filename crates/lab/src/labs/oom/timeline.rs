@@ -2,23 +2,23 @@
 
 use time::OffsetDateTime;
 
-use super::RunTables;
+use super::OomRows;
 use crate::evidence::Row;
 use custom_handler::clock;
 use incident_labs::blob::MIB;
 
 /// One line of the timeline.
-struct Entry {
+struct Entry<'a> {
     at: OffsetDateTime,
     phase: String,
     signal: &'static str,
     observation: String,
-    interpretation: &'static str,
+    interpretation: &'a str,
 }
 
 /// `timeline.csv`: time, phase, signal, observation, interpretation.
-pub fn timeline(run: &RunTables) -> String {
-    let mut entries: Vec<Entry> = run.phases.iter().flat_map(|(phase, _)| of_phase(run, phase)).collect();
+pub(super) fn timeline(run: &OomRows) -> String {
+    let mut entries: Vec<Entry<'_>> = run.phases.iter().flat_map(|(phase, _)| of_phase(run, phase)).collect();
     entries.extend(run.actions.0.iter().map(|row| Entry {
         at: row.at,
         phase: "remediation".to_owned(),
@@ -38,8 +38,8 @@ fn quoted(field: &str) -> String {
     if field.contains([',', '"', '\n']) { format!("\"{}\"", field.replace('"', "\"\"")) } else { field.to_owned() }
 }
 
-fn of_phase(run: &RunTables, phase: &str) -> Vec<Entry> {
-    let Some(window) = run.window(phase) else { return Vec::new() };
+fn of_phase<'a>(run: &'a OomRows, phase: &str) -> Vec<Entry<'a>> {
+    let Some(window) = run.phases.window(phase) else { return Vec::new() };
     let entry = |at, signal, observation, interpretation| Entry {
         at,
         phase: phase.to_owned(),
@@ -47,7 +47,7 @@ fn of_phase(run: &RunTables, phase: &str) -> Vec<Entry> {
         observation,
         interpretation,
     };
-    let mut entries: Vec<Entry> = Vec::new();
+    let mut entries: Vec<Entry<'_>> = Vec::new();
     entries.extend(run.peak(phase).map(|row| {
         let (text, band) = memory(run, row);
         entry(row.at, "performanceCounters", text, band)
@@ -78,7 +78,7 @@ fn of_phase(run: &RunTables, phase: &str) -> Vec<Entry> {
     entries
 }
 
-fn lifecycle<'a>(run: &'a RunTables, phase: &str) -> Vec<(&'a Row, &'static str)> {
+fn lifecycle<'a>(run: &'a OomRows, phase: &str) -> Vec<(&'a Row, &'static str)> {
     let lines = [
         ("Worker process exited", "out of memory, killed"),
         ("warn: Restarting worker process", "recovery starts"),
@@ -89,16 +89,11 @@ fn lifecycle<'a>(run: &'a RunTables, phase: &str) -> Vec<(&'a Row, &'static str)
     lines.into_iter().flat_map(rows).collect()
 }
 
-fn memory(run: &RunTables, row: &Row) -> (String, &'static str) {
+fn memory<'a>(run: &'a OomRows, row: &Row) -> (String, &'a str) {
     let bytes = row.number("value");
     let share = bytes / run.scale.limit_bytes() as f64;
-    let band = match share {
-        share if share < 0.20 => "healthy",
-        share if share < 0.34 => "growing",
-        share if share < 0.71 => "degraded band",
-        _ => "critical band",
-    };
-    (format!("Private Bytes {:.0} MiB, {share:.2} L", bytes / MIB as f64), band)
+    let words = run.bands.of(share).map_or("", |it| &it.words);
+    (format!("Private Bytes {:.0} MiB, {share:.2} L", bytes / MIB as f64), words)
 }
 
 fn failed_percent(rows: &[&Row]) -> f64 {

@@ -11,7 +11,7 @@ const RATE_OVER: Duration = Duration::from_secs(1);
 
 /// A run's state, and the terminal it is shown on.
 #[derive(Debug)]
-pub struct Live {
+pub(super) struct Live {
     episodes: Tail,
     status: StatusLine,
     phase: String,
@@ -24,8 +24,7 @@ pub struct Live {
 }
 
 impl Live {
-    /// Nothing has happened yet.
-    pub fn new(tables: &Path) -> Self {
+    pub(super) fn new(tables: &Path) -> Self {
         Self {
             episodes: Tail::new(tables.join("episodes.jsonl")),
             status: StatusLine::start(),
@@ -40,7 +39,7 @@ impl Live {
     }
 
     /// A phase begins, of so many iterations in all.
-    pub fn begin(&mut self, phase: &str, iterations: u64) {
+    pub(super) fn begin(&mut self, phase: &str, iterations: u64) {
         self.episodes.rows();
         (self.phase, self.iterations) = (phase.to_owned(), iterations);
         (self.executions, self.counted, self.since, self.rate) = (0, 0, Instant::now(), 0.0);
@@ -48,7 +47,7 @@ impl Live {
     }
 
     /// Reads what is new and shows it.
-    pub fn tick(&mut self) {
+    pub(super) fn tick(&mut self) {
         for row in self.episodes.rows() {
             self.executions += 1;
             self.call_ms = row["callMs"].as_f64().unwrap_or_default();
@@ -63,7 +62,7 @@ impl Live {
     }
 
     /// Leaves a phase's end as a line.
-    pub fn end(&mut self, took: Duration) {
+    pub(super) fn end(&mut self, took: Duration) {
         self.tick();
         self.status.say(&format!("{:<10} {} iterations in {:.1} s", self.phase, self.iterations, took.as_secs_f64()));
     }

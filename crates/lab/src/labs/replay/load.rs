@@ -1,234 +1,76 @@
-//! The replay lab's load: storms, started and watched over HTTP as a person would with curl.
+//! `lab load replay`: storms on any app, started and watched over HTTP.
 
-use std::{path::PathBuf, time::Duration};
+use std::path::PathBuf;
 
-use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
-use time::OffsetDateTime;
-use tokio::time::{Instant, sleep};
+use anyhow::bail;
+use async_trait::async_trait;
 use url::Url;
 
-use custom_handler::clock;
-use incident_labs::{blob::tls, functions::storm};
+use super::{PhaseOutcome, ReplayLoad, ReplayPhase, StormArguments};
+use crate::{
+    labs::Load,
+    machine::exit::{EXIT_OK, EXIT_WRONG, UsageError, interrupted},
+};
 
-/// Between two looks at an instance.
-const POLL_EVERY: Duration = Duration::from_millis(250);
-/// Failures in a row of the status function after which it is not asked any more.
-const PATIENCE: u32 = 40;
-
-/// `scenario.toml`.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ReplayScenario {
-    /// In the order they run.
-    pub phase: Vec<ReplayPhase>,
-}
-
-/// Instances that are started together.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct ReplayPhase {
-    pub name: String,
-    pub iterations: u64,
-    /// Of each execution; 0 = all.
-    pub continue_as_new_every: u64,
-    #[serde(default = "one")]
-    pub instances: u64,
-}
-
-fn one() -> u64 {
-    1
-}
-
-impl ReplayPhase {
-    /// Checks it against what the app accepts.
-    ///
-    /// # Errors
-    /// What is wrong, for people.
-    pub fn check(&self) -> Result<(), String> {
-        let fields = [
-            ("iterations", self.iterations, storm::ITERATIONS),
-            ("continue_as_new_every", self.continue_as_new_every, storm::CONTINUE_AS_NEW_EVERY),
-            ("instances", self.instances, storm::INSTANCES),
-        ];
-        let wrong = fields.into_iter().find(|(_, value, range)| !range.contains(value));
-        wrong.map_or(Ok(()), |(name, value, range)| {
-            Err(format!("{}: {name} is {value}, not from {} to {}", self.name, range.start(), range.end()))
-        })
-    }
-}
-
-impl ReplayScenario {
-    /// The guide's.
-    ///
-    /// # Errors
-    /// Never in practice: the scenario is part of the program.
-    pub fn guide() -> Result<Self, toml::de::Error> {
-        toml::from_str(include_str!("../../../../../load/replay/scenario.toml"))
-    }
-
-    /// Reads another one.
-    ///
-    /// # Errors
-    /// When the text is not TOML of this shape.
-    pub fn parse(text: &str) -> Result<Self, toml::de::Error> {
-        toml::from_str(text)
-    }
-}
-
-/// Why a phase could not be run.
-#[derive(Debug, thiserror::Error)]
-pub enum ReplayLoadError {
-    /// The app is not there.
-    #[error("{url} does not answer: is the app running?")]
-    Away { url: Url, source: reqwest::Error },
-    /// It answered something else.
-    #[error("{url} answered {status}: {body}")]
-    Unexpected {
-        url: Url,
-        status: u16,
-        /// The start of its body.
-        body: String,
-    },
-    /// The evidence could not be written.
-    #[error("write {}", path.display())]
-    Unwritable { path: PathBuf, source: std::io::Error },
-}
-
-/// What became of a phase.
-#[derive(Clone, Debug)]
-pub struct PhaseOutcome {
-    /// Instances that did not complete, with their state.
-    pub not_completed: Vec<(String, String)>,
-    /// From the start's answer to the last end that was seen.
-    pub took: Duration,
-}
-
-#[derive(Clone, Debug)]
-pub struct ReplayLoad {
-    pub base: Url,
-    /// Where phases.jsonl and instances.jsonl go.
+#[derive(Debug, clap::Args)]
+pub struct LoadReplay {
+    /// The app.
+    #[arg(long, default_value = "http://127.0.0.1:7071")]
+    pub url: Url,
+    #[command(flatten)]
+    pub storm: StormArguments,
+    /// Only these phases, in this order.
+    #[arg(long, value_delimiter = ',')]
+    pub phases: Vec<String>,
+    /// Where instances.jsonl and phases.jsonl go.
+    #[arg(long, default_value = "evidence/load")]
     pub out: PathBuf,
-    /// Longest time for the instances of a phase.
-    pub longest: Duration,
-    http: reqwest::Client,
 }
 
-impl ReplayLoad {
-    /// A driver for an app.
-    pub fn new(base: Url, out: PathBuf, longest: Duration) -> Self {
-        tls::choose_provider();
-        let http = reqwest::Client::builder().timeout(Duration::from_secs(60)).build().unwrap_or_default();
-        Self { base, out, longest, http }
-    }
-
-    /// Starts a phase's instances and waits for their ends.
-    ///
-    /// # Errors
-    /// When the app does not answer as it should.
-    pub async fn run(&self, phase: &ReplayPhase) -> Result<PhaseOutcome, ReplayLoadError> {
-        let (began, at) = (Instant::now(), clock::utc_now());
-        let ids = self.start(phase).await?;
-        let mut not_completed = Vec::new();
-        let mut rows = Vec::new();
-        for (id, index) in ids.iter().zip(0..) {
-            let status = self.wait_for(id, began).await?;
-            let state = status["runtimeStatus"].as_str().unwrap_or("Running").to_owned();
-            if state != "Completed" {
-                not_completed.push((id.clone(), state));
-            }
-            rows.push(instance_row(phase, id, index, at, &status));
-        }
-        let took = began.elapsed();
-        for row in &rows {
-            self.append("instances", row)?;
-        }
-        let (start, end) = (clock::timestamp(at), clock::timestamp(clock::utc_now()));
-        self.append("phases", &json!({ "timestamp": start, "phase": phase.name, "start": start, "end": end }))?;
-        Ok(PhaseOutcome { not_completed, took })
-    }
-
-    async fn start(&self, phase: &ReplayPhase) -> Result<Vec<String>, ReplayLoadError> {
-        let body = json!({
-            "iterations": phase.iterations,
-            "continueAsNewEvery": phase.continue_as_new_every,
-            "instances": phase.instances,
-        });
-        let url = self.url("api/durable/start-replay-lab");
-        let request = self.http.post(url.clone()).header("Content-Type", "application/json").body(body.to_string());
-        let answer = self.ask(url.clone(), request).await?;
-        let ids = answer["instanceIds"].as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned);
-        let ids: Vec<String> = ids.collect();
-        if ids.is_empty() {
-            return Err(ReplayLoadError::Unexpected { url, status: 202, body: excerpt(&answer.to_string()) });
-        }
-        Ok(ids)
-    }
-
-    /// The last state of an instance: its end, or what it was when time was over.
-    async fn wait_for(&self, id: &str, began: Instant) -> Result<Value, ReplayLoadError> {
-        let url = self.url(&format!("api/durable/status/{id}"));
-        let mut failures = 0;
-        loop {
-            match self.ask(url.clone(), self.http.get(url.clone())).await {
-                Ok(status) => {
-                    failures = 0;
-                    let is_running = ["Running", "Pending", "ContinuedAsNew", "Suspended"];
-                    let state = status["runtimeStatus"].as_str().unwrap_or_default();
-                    if !is_running.contains(&state) || began.elapsed() > self.longest {
-                        return Ok(status);
-                    }
+#[async_trait(?Send)]
+impl Load for LoadReplay {
+    async fn run(self) -> anyhow::Result<u8> {
+        let phases = self.phases()?;
+        let load = ReplayLoad::new(self.url, self.out.clone(), self.storm.longest);
+        let mut wrong = 0;
+        for phase in &phases {
+            eprintln!("{} started: {} x {} iterations", phase.name, phase.instances, phase.iterations);
+            let outcome = tokio::select! {
+                outcome = load.run(phase) => outcome?,
+                result = interrupted() => {
+                    result?;
+                    bail!("interrupted; what was started goes on")
                 }
-                // A start may be answered before the instance can be seen, and a busy app may be slow for a while.
-                Err(_) if failures < PATIENCE => failures += 1,
-                Err(error) => return Err(error),
-            }
-            sleep(POLL_EVERY).await;
+            };
+            wrong += tell(phase, &outcome);
         }
-    }
-
-    async fn ask(&self, url: Url, request: reqwest::RequestBuilder) -> Result<Value, ReplayLoadError> {
-        let away = |source: reqwest::Error| ReplayLoadError::Away { url: url.clone(), source: source.without_url() };
-        let response = request.send().await.map_err(away)?;
-        let status = response.status();
-        let body = response.text().await.map_err(away)?;
-        match serde_json::from_str(&body) {
-            Ok(value) if status.is_success() => Ok(value),
-            _ => Err(ReplayLoadError::Unexpected { url: url.clone(), status: status.as_u16(), body: excerpt(&body) }),
-        }
-    }
-
-    fn url(&self, path: &str) -> Url {
-        let mut url = self.base.clone();
-        url.set_path(&format!("{}/{path}", self.base.path().trim_end_matches('/')));
-        url
-    }
-
-    fn append(&self, table: &str, row: &Value) -> Result<(), ReplayLoadError> {
-        use std::io::Write;
-        let path = self.out.join(format!("{table}.jsonl"));
-        let written = std::fs::create_dir_all(&self.out)
-            .and_then(|()| std::fs::OpenOptions::new().create(true).append(true).open(&path))
-            .and_then(|mut file| file.write_all(format!("{row}\n").as_bytes()));
-        written.map_err(|source| ReplayLoadError::Unwritable { path, source })
+        println!("instances and phases in {}", self.out.display());
+        Ok(if wrong == 0 { EXIT_OK } else { EXIT_WRONG })
     }
 }
 
-fn instance_row(phase: &ReplayPhase, id: &str, index: u64, at: OffsetDateTime, status: &Value) -> Value {
-    json!({
-        "timestamp": clock::timestamp(at),
-        "phase": phase.name,
-        "instanceId": id,
-        "instanceIndex": index,
-        "iterations": phase.iterations,
-        "continueAsNewEvery": phase.continue_as_new_every,
-        "runtimeStatus": status["runtimeStatus"],
-        "createdTime": status["createdTime"],
-        "lastUpdatedTime": status["lastUpdatedTime"],
-        "output": status["output"],
-    })
+impl LoadReplay {
+    fn phases(&self) -> anyhow::Result<Vec<ReplayPhase>> {
+        let all = self.storm.phases()?;
+        if self.phases.is_empty() {
+            return Ok(all);
+        }
+        let named = self.phases.iter().map(|name| {
+            let found = all.iter().find(|it| it.name == *name).cloned();
+            found.ok_or_else(|| {
+                let names: Vec<&str> = all.iter().map(|it| it.name.as_str()).collect();
+                UsageError(format!("there is no phase {name:?}: there are {}", names.join(", ")))
+            })
+        });
+        Ok(named.collect::<Result<_, _>>()?)
+    }
 }
 
-fn excerpt(body: &str) -> String {
-    body.chars().take(300).collect()
+/// Tells how a phase ended, and how many of its instances did not complete.
+fn tell(phase: &ReplayPhase, outcome: &PhaseOutcome) -> usize {
+    println!("{:<10} {:>7} iterations in {:.1} s", phase.name, phase.iterations, outcome.took.as_secs_f64());
+    for (id, state) in &outcome.not_completed {
+        println!("  {id} did not complete: {state}");
+    }
+    outcome.not_completed.len()
 }

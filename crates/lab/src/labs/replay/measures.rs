@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 
-use super::{ReplayTables, rules, tables::batches, timeline};
-use crate::evidence::{Criterion, Measured, Row, Rule, RulesError, judge, percentile};
+use super::{ReplayRows, run_rows::batches, timeline};
+use crate::evidence::{Measure, Measured, Row, durations, percentile};
 
 const BASELINE: &str = "baseline";
 const INCIDENT: &str = "incident";
@@ -15,42 +15,30 @@ const QUARTERS: usize = 4;
 const ACTIVITY_RATIO: f64 = 1.5;
 const ACTIVITY_MS: f64 = 1.0;
 
-/// Holds a run against the criteria.
-///
-/// # Errors
-/// When a criterion asks for what is not measured here.
-pub fn judge_run(run: &ReplayTables) -> Result<Vec<Criterion>, RulesError> {
-    judge(&rules()?, |rule| measure(run, rule))
-}
-
-/// `None` for a name nobody knows; a value of `None` for one that this run has no rows for.
-fn measure(run: &ReplayTables, rule: &Rule) -> Option<Measured> {
-    let phase = rule.phase.as_str();
-    let measured = match rule.measure.as_str() {
-        "not_completed" => run.not_completed(phase),
-        "orchestrator_p95" => run.orchestrator_p95(phase),
-        "quarters_rising" => run.quarters_rising(phase),
-        "last_quarter_against_baseline" => run.last_quarter_against_baseline(phase),
-        "throughput_left" => run.throughput_left(phase),
-        "marker_widening" => run.marker_widening(phase),
-        "median_against_baseline" => run.median_against_baseline(phase),
-        "median_against_incident" => run.median_against_incident(phase),
-        "resets_missing" => run.resets_missing(phase),
-        "resets" => run.resets(phase),
-        "cost_against_recovery" => ratio(run.cost_ms(phase), run.cost_ms(RECOVERY), "ms"),
-        "wall_against_recovery" => ratio(run.wall_seconds(phase), run.wall_seconds(RECOVERY), "s"),
-        "activity_excess" => run.activity_excess(),
-        "dependency_failures" => Some(failed(&run.dependencies.0)),
-        "failed_requests" => Some(failed(&run.requests.0)),
-        "executions_missing" => run.executions_missing(),
-        "activities_missing" => run.activities_missing(),
-        "episodes_unmatched" => run.episodes_unmatched(),
-        "wrong_outputs" => run.wrong_outputs(),
-        "completions_missing" => run.completions_missing(),
-        _ => return None,
-    };
-    Some(measured.unwrap_or_default())
-}
+/// Every number, by the name that criteria have for it.
+pub(super) const MEASURES: &[Measure<ReplayRows>] = &[
+    Measure::new("not_completed", ReplayRows::not_completed),
+    Measure::new("orchestrator_p95", ReplayRows::orchestrator_p95),
+    Measure::new("quarters_rising", ReplayRows::quarters_rising),
+    Measure::new("last_quarter_against_baseline", ReplayRows::last_quarter_against_baseline),
+    Measure::new("throughput_left", ReplayRows::throughput_left),
+    Measure::new("marker_widening", ReplayRows::marker_widening),
+    Measure::new("median_against_baseline", ReplayRows::median_against_baseline),
+    Measure::new("median_against_incident", ReplayRows::median_against_incident),
+    Measure::new("resets_missing", ReplayRows::resets_missing),
+    Measure::new("resets", ReplayRows::resets),
+    Measure::new("cost_against_recovery", |run, phase| ratio(run.cost_ms(phase), run.cost_ms(RECOVERY), "ms")),
+    Measure::new("wall_against_recovery", |run, phase| ratio(run.wall_seconds(phase), run.wall_seconds(RECOVERY), "s")),
+    // Competing hypotheses, and whether the evidence agrees with itself: over the whole run.
+    Measure::new("activity_excess", |run, _| run.activity_excess()),
+    Measure::new("dependency_failures", |run, _| Some(failed(&run.dependencies.0))),
+    Measure::new("failed_requests", |run, _| Some(failed(&run.requests.0))),
+    Measure::new("executions_missing", |run, _| run.executions_missing()),
+    Measure::new("activities_missing", |run, _| run.activities_missing()),
+    Measure::new("episodes_unmatched", |run, _| run.episodes_unmatched()),
+    Measure::new("wrong_outputs", |run, _| run.wrong_outputs()),
+    Measure::new("completions_missing", |run, _| run.completions_missing()),
+];
 
 fn failed(rows: &[Row]) -> Measured {
     let failed: Vec<&Row> = rows.iter().filter(|row| !row.succeeded()).collect();
@@ -63,15 +51,11 @@ fn ratio(one: Option<f64>, other: Option<f64>, unit: &str) -> Option<Measured> {
     Some(Measured::new(one / other, []).noted(format!("{one:.1} and {other:.1} {unit}")))
 }
 
-fn durations(rows: &[&Row]) -> Vec<f64> {
-    rows.iter().map(|row| row.number("duration")).collect()
-}
-
 fn median(rows: &[&Row]) -> Option<f64> {
     percentile(durations(rows), 50.0)
 }
 
-impl ReplayTables {
+impl ReplayRows {
     fn not_completed(&self, phase: &str) -> Option<Measured> {
         let instances = self.instances_of(phase);
         if instances.is_empty() {
@@ -82,7 +66,7 @@ impl ReplayTables {
     }
 
     fn wall_seconds(&self, phase: &str) -> Option<f64> {
-        let window = self.window(phase)?;
+        let window = self.phases.window(phase)?;
         Some((window.end - window.start).as_seconds_f64())
     }
 
@@ -239,7 +223,7 @@ impl ReplayTables {
 }
 
 /// Facts beside the criteria.
-pub fn counts(run: &ReplayTables) -> Map<String, Value> {
+pub(super) fn counts(run: &ReplayRows) -> Map<String, Value> {
     let phases = run.phases.iter().map(|(phase, window)| {
         let executions = run.orchestrator(phase).map_or(0, |it| it.len());
         let wall = (window.end - window.start).as_seconds_f64();
@@ -250,7 +234,7 @@ pub fn counts(run: &ReplayTables) -> Map<String, Value> {
             "wall_seconds": (wall * 10.0).round() / 10.0,
             "storage_and_episode_ms": cost.round(),
         });
-        (phase.clone(), counts)
+        (phase.to_owned(), counts)
     });
     phases.collect()
 }

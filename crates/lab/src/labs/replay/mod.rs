@@ -1,23 +1,93 @@
-//! The replay lab: what a run of it left, judged.
+//! The replay lab: has an orchestration's history grow until replay dominates, cures it, and gathers what both are judged by.
 
+mod driver;
+mod generator;
 mod live;
 mod load;
 mod measures;
-mod tables;
+mod report;
+mod run_rows;
+mod scenario;
 mod timeline;
 
-pub use live::Live;
-pub use load::{PhaseOutcome, ReplayLoad, ReplayLoadError, ReplayPhase, ReplayScenario};
-pub use measures::{counts, judge_run};
-pub use tables::ReplayTables;
-pub use timeline::{bins_csv, tell_tables};
+use std::path::Path;
 
-use crate::evidence::{Rules, RulesError};
+use async_trait::async_trait;
+use serde_json::{Map, Value};
 
-/// What the hypothesis is held against.
-///
-/// # Errors
-/// Never in practice: the criteria are part of the program.
-pub fn rules() -> Result<Rules, RulesError> {
-    Rules::parse(include_str!("../../../../../load/replay/criteria.toml"))
+pub use generator::{PhaseOutcome, ReplayLoad, ReplayLoadError};
+pub use load::LoadReplay;
+pub use run_rows::ReplayRows;
+pub use scenario::{ReplayPhase, ReplayScenario, StormArguments};
+
+use super::{Help, Lab};
+use crate::{
+    app::running::Platform,
+    evidence::{Measure, RunFolder},
+};
+use incident_labs::functions::REPLAY_FUNCTIONS;
+
+/// The experiment: little history, all of it, and a history that is dropped now and then.
+#[derive(Debug, clap::Args)]
+pub struct ReplayLab {
+    #[command(flatten)]
+    pub storm: StormArguments,
+}
+
+#[async_trait(?Send)]
+impl Lab for ReplayLab {
+    const NAME: &'static str = "replay";
+    const RUN_HELP: Help = Help {
+        about: "An orchestration whose history grows until replay dominates; then the same work with ContinueAsNew. About half a \
+                minute",
+        after: "\
+Example:     cargo lab run replay --continue-as-new-every 0      (the control: without the cure it must not be supported)
+             cargo lab run replay --iterations 500 --instances 10
+Evidence:    evidence/replay/latest: verdict.json, timeline.csv, instances.jsonl, tables/*.jsonl
+Exit codes:  0 supported; 1 not supported; 2 inconclusive; 3 it could not run; 64 usage",
+    };
+    const LOAD_HELP: Help = Help {
+        about: "Storms on any app with the replay lab's functions, started and watched over HTTP",
+        after: "\
+Example:     cargo lab load replay --url https://APP.azurewebsites.net --phases baseline,incident
+Exit codes:  0 every instance completed; 1 some did not; 3 it could not run; 64 usage",
+    };
+    const WORK: &'static str = ".lab/replay";
+    // Without the blob function there is no worker and no storage to start.
+    const FUNCTIONS: &'static [&'static str] = REPLAY_FUNCTIONS;
+    const CRITERIA: &'static str = include_str!("../../../../../load/replay/criteria.toml");
+    const MEASURES: &'static [Measure<ReplayRows>] = measures::MEASURES;
+
+    type Load = LoadReplay;
+    type Plan = Vec<ReplayPhase>;
+    type Rows = ReplayRows;
+
+    fn plan(&self) -> anyhow::Result<Vec<ReplayPhase>> {
+        self.storm.phases()
+    }
+
+    async fn carry_out(
+        &self,
+        phases: &Vec<ReplayPhase>,
+        platform: &dyn Platform,
+        evidence: &RunFolder,
+    ) -> anyhow::Result<()> {
+        driver::run(phases, self.storm.longest, platform, evidence).await
+    }
+
+    fn read(&self, folder: &Path) -> anyhow::Result<ReplayRows> {
+        Ok(ReplayRows::read(folder)?)
+    }
+
+    fn counts(rows: &ReplayRows) -> Map<String, Value> {
+        measures::counts(rows)
+    }
+
+    fn timeline(rows: &ReplayRows) -> String {
+        timeline::csv(rows)
+    }
+
+    fn tables(rows: &ReplayRows) -> String {
+        report::tables(rows) + "\n"
+    }
 }

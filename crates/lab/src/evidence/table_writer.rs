@@ -1,14 +1,15 @@
 //! The run's evidence on disk: one append-only JSON-lines file per Azure Monitor table.
 
 use std::{
-    collections::HashMap,
-    fs::{File, OpenOptions},
-    io::{self, Write},
+    collections::{HashMap, hash_map::Entry},
+    io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
 
 use serde_json::Value;
+
+use super::jsonl::{JsonLines, WriteError};
 
 /// A table the queries read, named as they name it.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -44,13 +45,11 @@ impl Table {
     }
 }
 
-/// Writers of a run's tables.
-///
-/// A row is one line and one write to a file opened for appending, so several processes may share a folder.
+/// Writers of a run's tables. Several processes may share a folder.
 #[derive(Clone, Debug)]
 pub struct Tables {
     folder: Arc<PathBuf>,
-    files: Arc<Mutex<HashMap<Table, File>>>,
+    files: Arc<Mutex<HashMap<Table, JsonLines>>>,
 }
 
 impl Tables {
@@ -71,22 +70,17 @@ impl Tables {
     /// Adds a row. A row that cannot be written is reported on the lab's own log: evidence must not vanish unnoticed,
     /// but a full disk must not fail an invocation either.
     pub fn append(&self, table: Table, row: &Value) {
-        if let Err(error) = self.try_append(table, row) {
-            tracing::error!(table = table.name(), "could not write a row of table {}: {error}", table.name());
+        if let Err(WriteError { source, .. }) = self.try_append(table, row) {
+            tracing::error!(table = table.name(), "could not write a row of table {}: {source}", table.name());
         }
     }
 
-    fn try_append(&self, table: Table, row: &Value) -> io::Result<()> {
-        let mut line = serde_json::to_vec(row)?;
-        line.push(b'\n');
+    fn try_append(&self, table: Table, row: &Value) -> Result<(), WriteError> {
         let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(file) = files.get_mut(&table) {
-            return file.write_all(&line);
+        match files.entry(table) {
+            Entry::Occupied(file) => file.into_mut().write(row),
+            Entry::Vacant(entry) => entry.insert(JsonLines::append(&self.path(table))?).write(row),
         }
-        let mut file = OpenOptions::new().create(true).append(true).open(self.path(table))?;
-        file.write_all(&line)?;
-        files.insert(table, file);
-        Ok(())
     }
 }
 

@@ -2,17 +2,21 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    io,
     path::Path,
 };
 
-use super::Scale;
-use crate::evidence::{Row, Rows, Window};
+use super::{OomLab, Scale};
+use crate::{
+    evidence::{Bands, Phases, Row, Rows},
+    labs::Lab,
+};
 
 #[derive(Debug)]
-pub struct RunTables {
+pub struct OomRows {
     pub(super) scale: Scale,
-    pub(super) phases: Vec<(String, Window)>,
+    /// Bands of the worker's memory, as shares of its limit.
+    pub(super) bands: Bands,
+    pub(super) phases: Phases,
     pub(super) requests: Rows,
     pub(super) traces: Rows,
     pub(super) logs: Rows,
@@ -25,18 +29,18 @@ pub struct RunTables {
     pub(super) actions: Rows,
 }
 
-impl RunTables {
+impl OomRows {
     /// Reads a run's folder.
     ///
     /// # Errors
     /// When a table cannot be read.
-    pub fn read(folder: &Path, scale: Scale) -> io::Result<Self> {
+    pub fn read(folder: &Path, scale: Scale) -> anyhow::Result<Self> {
         let rows = |name: &str| Rows::read(&folder.join(format!("{name}.jsonl")));
         let table = |name: &str| rows(&format!("tables/{name}"));
-        let phases = rows("phases")?;
         Ok(Self {
             scale,
-            phases: phases.0.iter().filter_map(|row| Some((row.text("phase").to_owned(), Window::of(row)?))).collect(),
+            bands: OomLab::rules()?.bands,
+            phases: Phases::read(&folder.join("phases.jsonl"))?,
             requests: table("requests")?,
             traces: table("traces")?,
             logs: table("FunctionAppLogs")?,
@@ -50,27 +54,19 @@ impl RunTables {
         })
     }
 
-    /// A phase's window; the whole run for no name.
-    pub(super) fn window(&self, phase: &str) -> Option<Window> {
-        if !phase.is_empty() {
-            return self.phases.iter().find(|(name, _)| name == phase).map(|(_, window)| *window);
-        }
-        Some(Window { start: self.phases.first()?.1.start, end: self.phases.last()?.1.end })
-    }
-
     /// Lines of the host's log in a phase that begin with a text.
     pub(super) fn lines(&self, phase: &str, start: &str) -> Option<Vec<&Row>> {
-        Some(self.traces.within(self.window(phase)?, |row| row.text("message").starts_with(start)))
+        Some(self.traces.within(self.phases.window(phase)?, |row| row.text("message").starts_with(start)))
     }
 
     /// Requests that began in a phase.
     pub(super) fn requests_in(&self, phase: &str) -> Option<Vec<&Row>> {
-        Some(self.requests.within(self.window(phase)?, |_| true))
+        Some(self.requests.within(self.phases.window(phase)?, |_| true))
     }
 
     /// Private Bytes of the worker in a phase.
     pub(super) fn private_bytes(&self, phase: &str) -> Option<Vec<&Row>> {
-        Some(self.counters.within(self.window(phase)?, |row| row.text("counter") == "Private Bytes"))
+        Some(self.counters.within(self.phases.window(phase)?, |row| row.text("counter") == "Private Bytes"))
     }
 
     /// The largest of these.
@@ -103,7 +99,7 @@ impl RunTables {
         self.manifest.0.iter().filter_map(|sent| Some((sent, problem(sent)?))).collect()
     }
 
-    /// Results of blobs that nobody sent.
+    /// Results of blobs that were never sent.
     pub(super) fn unknown_results(&self) -> Vec<&Row> {
         let sent: BTreeSet<&str> = self.manifest.0.iter().map(|row| row.text("name")).collect();
         self.results.0.iter().filter(|row| !sent.contains(row.text("name"))).collect()

@@ -2,12 +2,12 @@
 
 use std::{io, path::Path};
 
-use crate::evidence::{Row, Rows, Window};
+use crate::evidence::{Phases, Row, Rows};
 use incident_labs::functions::{ACTIVITY_FUNCTION, ORCHESTRATOR_FUNCTION};
 
 #[derive(Debug)]
-pub struct ReplayTables {
-    pub(super) phases: Vec<(String, Window)>,
+pub struct ReplayRows {
+    pub(super) phases: Phases,
     pub(super) instances: Rows,
     pub(super) requests: Rows,
     pub(super) traces: Rows,
@@ -15,7 +15,7 @@ pub struct ReplayTables {
     pub(super) episodes: Rows,
 }
 
-impl ReplayTables {
+impl ReplayRows {
     /// Reads a run's folder.
     ///
     /// # Errors
@@ -23,9 +23,8 @@ impl ReplayTables {
     pub fn read(folder: &Path) -> io::Result<Self> {
         let rows = |name: &str| Rows::read(&folder.join(format!("{name}.jsonl")));
         let table = |name: &str| rows(&format!("tables/{name}"));
-        let phases = rows("phases")?;
         Ok(Self {
-            phases: phases.0.iter().filter_map(|row| Some((row.text("phase").to_owned(), Window::of(row)?))).collect(),
+            phases: Phases::read(&folder.join("phases.jsonl"))?,
             instances: rows("instances")?,
             requests: table("requests")?,
             traces: table("traces")?,
@@ -34,17 +33,9 @@ impl ReplayTables {
         })
     }
 
-    /// A phase's window; the whole run for no name.
-    pub(super) fn window(&self, phase: &str) -> Option<Window> {
-        if !phase.is_empty() {
-            return self.phases.iter().find(|(name, _)| name == phase).map(|(_, window)| *window);
-        }
-        Some(Window { start: self.phases.first()?.1.start, end: self.phases.last()?.1.end })
-    }
-
     /// Requests of a function that began in a phase.
     fn requests_of(&self, phase: &str, function: &str) -> Option<Vec<&Row>> {
-        Some(self.requests.within(self.window(phase)?, |row| row.text("operation_Name") == function))
+        Some(self.requests.within(self.phases.window(phase)?, |row| row.text("operation_Name") == function))
     }
 
     /// Episodes of the orchestrator, as the host saw them.
@@ -69,7 +60,7 @@ impl ReplayTables {
 
     /// What the task hub's rows say a phase cost: reading, calling and writing, in ms.
     pub(super) fn cost_ms(&self, phase: &str) -> Option<f64> {
-        let window = self.window(phase)?;
+        let window = self.phases.window(phase)?;
         let rows = self.episodes.within(window, |_| true);
         let cost = |row: &Row| row.number("readMs") + row.number("callMs") + row.number("writeMs");
         if rows.is_empty() { None } else { Some(rows.into_iter().map(cost).sum()) }

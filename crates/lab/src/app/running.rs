@@ -1,0 +1,126 @@
+//! An app in operation, as a lab sees it, wherever it runs.
+//!
+//! The stand-in on this machine implements these traits. An app on Azure could: settings go in through Resource Manager, load
+//! through storage and HTTP, evidence comes out of Log Analytics. So nothing here is a process or a path that only one of the
+//! two has; what only one can do is optional.
+
+use std::{fmt, path::PathBuf, time::Duration};
+
+use async_trait::async_trait;
+use futures::future::LocalBoxFuture;
+use url::Url;
+
+use super::redrive::only_trigger_queue;
+use crate::{
+    evidence::Environment,
+    machine::{storage::Storage, workspace::Folder},
+};
+
+/// What a lab asks for before it writes anything.
+#[derive(Debug)]
+pub struct AppRequest {
+    /// Functions the app must have.
+    pub functions: &'static [&'static str],
+    /// A handler to use instead of building one, where the app is not deployed already.
+    pub handler: Option<PathBuf>,
+    /// Folder of the lab's own locks and logs, and of the stand-in's storage.
+    pub work: PathBuf,
+    /// What the app itself will take, where that is worth checking.
+    pub needs: Option<Needs>,
+}
+
+/// What a run takes of the machine the app runs on.
+#[derive(Clone, Copy, Debug)]
+pub struct Needs {
+    /// The run, for messages.
+    pub what: &'static str,
+    /// Memory of the worker.
+    pub worker_bytes: u64,
+    /// Blobs that are uploaded.
+    pub blob_bytes: u64,
+}
+
+/// Finds or makes the place where the app can be started. Refuses before anything is written what will not fit.
+pub type OpenPlatform = fn(AppRequest) -> LocalBoxFuture<'static, anyhow::Result<Box<dyn Platform>>>;
+
+/// How the app is to be started.
+#[derive(Clone, Debug)]
+pub struct AppStart {
+    /// App settings, later ones winning.
+    pub settings: Vec<(String, String)>,
+    /// Folder for the app's tables, complete when the app has been stopped: written as rows come, or fetched at the end.
+    pub tables: PathBuf,
+    /// Longest time a new blob or message should go unnoticed. A host with a pace of its own keeps to that.
+    pub pace: Option<Duration>,
+}
+
+/// Where an app can be started, again and again, under different settings.
+#[async_trait(?Send)]
+pub trait Platform: fmt::Debug {
+    /// The lab's own folder: logs of its processes, and the mark by which the next lab finds and ends them.
+    fn work(&self) -> &Folder;
+
+    /// Removes what earlier runs left in storage and task hub.
+    async fn clear(&self) -> anyhow::Result<()>;
+
+    /// Starts the app.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    async fn start(&self, start: AppStart) -> anyhow::Result<Box<dyn RunningApp>>;
+
+    /// Adds what is known about app and platform to a run's environment.
+    fn describe(&self, environment: &mut Environment);
+}
+
+/// An app that was started.
+#[async_trait(?Send)]
+pub trait RunningApp {
+    /// Waits until the app can take work.
+    ///
+    /// # Errors
+    /// When it does not become ready in time.
+    async fn ready(&self) -> anyhow::Result<()>;
+
+    /// Base URL of its HTTP functions.
+    ///
+    /// # Errors
+    /// When it has none.
+    fn url(&self) -> anyhow::Result<Url>;
+
+    /// The storage account its blob functions use.
+    ///
+    /// # Errors
+    /// When the app has no blob function.
+    fn storage(&self) -> anyhow::Result<&Storage>;
+
+    /// The queue its blob trigger takes messages from.
+    ///
+    /// # Errors
+    /// When that is not known.
+    async fn trigger_queue(&self) -> anyhow::Result<String> {
+        only_trigger_queue(self.storage()?).await
+    }
+
+    /// Process id of its handler, where that can be known.
+    fn handler_pid(&self) -> Option<u32> {
+        None
+    }
+
+    /// Has the blob trigger take no more messages until [`RunningApp::release_blob_trigger`], and says whether it does so: a
+    /// host that cannot be held dispatches blobs as they come.
+    fn hold_blob_trigger(&self) -> bool {
+        false
+    }
+
+    fn release_blob_trigger(&self) {}
+
+    /// Resolves with the reason once the app cannot go on.
+    async fn ended(&self) -> String;
+
+    /// Stops the app and completes its tables.
+    ///
+    /// # Errors
+    /// When tables could not be completed.
+    async fn stop(self: Box<Self>) -> anyhow::Result<()>;
+}

@@ -1,0 +1,98 @@
+//! `lab run`: one subcommand for each lab, on the app as this machine runs it.
+
+use std::{fmt, marker::PhantomData};
+
+use clap::{ArgMatches, Command, FromArgMatches, Subcommand, error::ErrorKind};
+use futures::future::LocalBoxFuture;
+
+use super::stage;
+use crate::{
+    app::running::{AppRequest, Platform},
+    emulator::local::LocalPlatform,
+    labs::{Entry, LABS},
+    machine::workspace::Folder,
+};
+
+/// `lab run LAB`.
+pub type Run = OfLab<Running>;
+
+impl Run {
+    /// Runs the lab's experiment and gives the exit code of its verdict.
+    ///
+    /// # Errors
+    /// When the experiment could not be carried out.
+    pub async fn run(self) -> anyhow::Result<u8> {
+        (self.lab.run)(self.matches, on_this_machine).await
+    }
+}
+
+/// Stages the app into the work folder, where the stand-in runs it.
+fn on_this_machine(request: AppRequest) -> LocalBoxFuture<'static, anyhow::Result<Box<dyn Platform>>> {
+    Box::pin(async move {
+        let AppRequest { functions, handler, work, needs } = request;
+        if let Some(needs) = needs {
+            LocalPlatform::ensure_room(needs, &work)?;
+        }
+        // Locked before anything in it is touched; what a killed run left is ended.
+        let work = Folder::open(&work).await?;
+        let script_root = work.path().join("stage");
+        stage::make_of(&script_root, handler, functions)?;
+        Ok(Box::new(LocalPlatform::new(work, script_root)) as Box<dyn Platform>)
+    })
+}
+
+/// What a command does with a lab.
+pub trait Verb {
+    fn subcommand(lab: &Entry) -> Command;
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct Running;
+
+impl Verb for Running {
+    fn subcommand(lab: &Entry) -> Command {
+        (lab.run_command)()
+    }
+}
+
+/// A command whose subcommands are the labs: the one that was chosen, and its arguments.
+pub struct OfLab<V> {
+    pub(super) lab: &'static Entry,
+    pub(super) matches: ArgMatches,
+    verb: PhantomData<V>,
+}
+
+impl<V> fmt::Debug for OfLab<V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OfLab").field("lab", &self.lab.name).finish_non_exhaustive()
+    }
+}
+
+impl<V> FromArgMatches for OfLab<V> {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let chosen = matches.subcommand().and_then(|(name, matches)| {
+            let lab = LABS.iter().find(|it| it.name == name)?;
+            Some(Self { lab, matches: matches.clone(), verb: PhantomData })
+        });
+        chosen.ok_or_else(|| clap::Error::new(ErrorKind::MissingSubcommand))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+impl<V: Verb> Subcommand for OfLab<V> {
+    fn augment_subcommands(command: Command) -> Command {
+        command.subcommand_required(true).arg_required_else_help(true).subcommands(LABS.iter().map(V::subcommand))
+    }
+
+    fn augment_subcommands_for_update(command: Command) -> Command {
+        Self::augment_subcommands(command)
+    }
+
+    fn has_subcommand(name: &str) -> bool {
+        LABS.iter().any(|it| it.name == name)
+    }
+}

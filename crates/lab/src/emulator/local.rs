@@ -1,0 +1,137 @@
+//! This machine as the platform of a lab's app: the stand-in behind the interface that an app on Azure could have, too.
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::bail;
+use async_trait::async_trait;
+use tokio::time::{Instant, sleep};
+use url::Url;
+
+use super::{
+    listener::HttpPort,
+    session::{Session, SessionOptions},
+};
+use crate::{
+    app::{
+        blob_message::trigger_queue,
+        running::{AppStart, Needs, Platform, RunningApp},
+        stage::HANDLER,
+    },
+    evidence::Environment,
+    machine::{
+        capacity::{self, RoomError},
+        storage::Storage,
+        workspace::Folder,
+    },
+};
+use incident_labs::blob::MIB;
+
+/// How long a handler may take to start.
+const READY_WITHIN: Duration = Duration::from_secs(30);
+const READY_POLL: Duration = Duration::from_millis(250);
+/// What running invocations get to end when a lab is through with the app.
+const DRAIN: Duration = Duration::from_secs(2);
+/// What the stand-in, storage and the load generator need beside the worker.
+const AROUND_THE_WORKER: u64 = 1024 * MIB;
+/// Small blobs, results, tables. Copies inside the emulator share their source's file.
+const BESIDE_THE_BLOBS: u64 = 1024 * MIB;
+
+/// This machine: a staged app, served by the stand-in on a work folder.
+#[derive(Debug)]
+pub struct LocalPlatform {
+    work: Folder,
+    script_root: PathBuf,
+}
+
+impl LocalPlatform {
+    pub fn new(work: Folder, script_root: PathBuf) -> Self {
+        Self { work, script_root }
+    }
+
+    /// Refuses a run that this machine has no room for; its work folder need not exist yet.
+    ///
+    /// # Errors
+    /// With the numbers.
+    pub fn ensure_room(needs: Needs, work: &Path) -> Result<(), RoomError> {
+        capacity::ensure_memory(needs.what, needs.worker_bytes + AROUND_THE_WORKER)?;
+        capacity::ensure_disk(needs.what, work, needs.blob_bytes + BESIDE_THE_BLOBS)
+    }
+}
+
+#[async_trait(?Send)]
+impl Platform for LocalPlatform {
+    fn work(&self) -> &Folder {
+        &self.work
+    }
+
+    async fn clear(&self) -> anyhow::Result<()> {
+        Ok(self.work.clear()?)
+    }
+
+    async fn start(&self, start: AppStart) -> anyhow::Result<Box<dyn RunningApp>> {
+        let AppStart { settings, tables, pace } = start;
+        // A worker ends a moment after its front: none of the last start's shares the machine with the next.
+        self.work.end_leftovers().await?;
+        let folder = self.work.clone().with_tables(tables);
+        let script_root = self.script_root.clone();
+        let options = SessionOptions { folder, script_root, settings, pace, port: HttpPort::Free, echo: None };
+        Ok(Box::new(Session::start(options).await?))
+    }
+
+    fn describe(&self, environment: &mut Environment) {
+        environment.note_handler(&self.script_root.join(HANDLER));
+        environment.note("task_hub", "SQLite, WAL, synchronous=NORMAL");
+    }
+}
+
+#[async_trait(?Send)]
+impl RunningApp for Session {
+    async fn ready(&self) -> anyhow::Result<()> {
+        let asked = Instant::now();
+        while self.host.pid().is_none() {
+            if asked.elapsed() > READY_WITHIN {
+                bail!("the handler did not start: see traces.jsonl");
+            }
+            sleep(READY_POLL).await;
+        }
+        Ok(())
+    }
+
+    fn url(&self) -> anyhow::Result<Url> {
+        Ok(self.http.url().parse()?)
+    }
+
+    fn storage(&self) -> anyhow::Result<&Storage> {
+        Ok(&self.blobs()?.storage)
+    }
+
+    async fn trigger_queue(&self) -> anyhow::Result<String> {
+        Ok(trigger_queue())
+    }
+
+    fn handler_pid(&self) -> Option<u32> {
+        self.host.pid()
+    }
+
+    fn hold_blob_trigger(&self) -> bool {
+        self.blobs.as_ref().map(|it| it.trigger.pause()).is_some()
+    }
+
+    fn release_blob_trigger(&self) {
+        if let Some(blobs) = &self.blobs {
+            blobs.trigger.resume();
+        }
+    }
+
+    async fn ended(&self) -> String {
+        Session::ended(self).await
+    }
+
+    async fn stop(self: Box<Self>) -> anyhow::Result<()> {
+        Session::stop(*self, DRAIN).await;
+        Ok(())
+    }
+}

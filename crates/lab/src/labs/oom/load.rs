@@ -1,0 +1,109 @@
+//! `lab load oom`: drives an account with the scenario's load, or writes that load as files.
+
+use std::{path::PathBuf, time::Duration};
+
+use anyhow::{Context, bail};
+use async_trait::async_trait;
+use url::Url;
+
+use super::{
+    ScaledScenario,
+    events::Gate,
+    generator::{Generator, GeneratorOptions, write_files},
+};
+use crate::{
+    labs::{Load, seconds},
+    machine::{
+        capacity,
+        exit::{EXIT_OK, EXIT_WRONG, UsageError, interrupted},
+        storage::{Storage, developer_account},
+    },
+};
+use custom_handler::clock;
+use incident_labs::{blob::StorageAccount, settings};
+
+/// The variable that names an account when no URL does; the handler reads the same one.
+pub(super) const CONNECTION: &str = "AzureWebJobsStorage";
+
+#[derive(Debug, clap::Args)]
+pub struct LoadOom {
+    #[command(flatten)]
+    pub load: ScaledScenario,
+    /// Blob endpoint of the account.
+    #[arg(long, value_name = "URL")]
+    pub storage_url: Option<Url>,
+    /// Write phase1 to phase3 as files, with their SHA-256 in manifest.jsonl, and send nothing.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["storage_url", "phases", "step"])]
+    pub write: Option<PathBuf>,
+    /// Only these phases, in this order.
+    #[arg(long, value_delimiter = ',')]
+    pub phases: Vec<String>,
+    /// First part of all blob names; the time if not given.
+    #[arg(long)]
+    pub run: Option<String>,
+    /// Where manifest.jsonl and phases.jsonl go.
+    #[arg(long, default_value = "evidence/load")]
+    pub out: PathBuf,
+    /// Longest wait for the blobs of a burst or phase to be dealt with, in seconds.
+    #[arg(long = "settle-s", default_value = "600", value_name = "S", value_parser = seconds)]
+    pub settle: Duration,
+    /// Tell events as JSON lines on stdout.
+    #[arg(long)]
+    pub json: bool,
+    /// The same, and wait for a line on stdin before and after each burst is copied.
+    #[arg(long)]
+    pub step: bool,
+}
+
+#[async_trait(?Send)]
+impl Load for LoadOom {
+    async fn run(self) -> anyhow::Result<u8> {
+        if let Some(folder) = &self.write {
+            let plan = self.load.plan()?;
+            capacity::ensure_disk("the load", folder, plan.source_bytes())?;
+            write_files(&plan, folder, |path| eprintln!("wrote {}", path.display())).await?;
+            println!("load in {0}; SHA-256 of each file in {0}/manifest.jsonl", folder.display());
+            return Ok(EXIT_OK);
+        }
+        self.send().await
+    }
+}
+
+impl LoadOom {
+    /// Runs the load; wrong when blobs were neither processed nor given up in time.
+    async fn send(self) -> anyhow::Result<u8> {
+        let mut gate = match (self.step, self.json) {
+            (true, _) => Gate::Step,
+            (false, true) => Gate::Json,
+            (false, false) => Gate::People,
+        };
+        let plan = self.load.plan()?.select(&self.phases)?;
+        let storage = Storage::open(&account(self.storage_url.as_ref())?)?;
+        let now = clock::timestamp(clock::utc_now());
+        let run = self.run.unwrap_or_else(|| now.replace(':', "-"));
+        let options = GeneratorOptions { storage, plan, run, out: self.out, settle: self.settle };
+        let work = async {
+            let generator = Generator::prepare(options, &mut gate).await?;
+            generator.run(&mut gate).await
+        };
+        let unsettled = tokio::select! {
+            unsettled = work => unsettled?,
+            result = interrupted() => {
+                result?;
+                bail!("interrupted; what was released goes on being processed")
+            }
+        };
+        Ok(if unsettled == 0 { EXIT_OK } else { EXIT_WRONG })
+    }
+}
+
+fn account(storage_url: Option<&Url>) -> anyhow::Result<StorageAccount> {
+    if let Some(url) = storage_url {
+        return developer_account(url);
+    }
+    let environment = settings::process_environment();
+    let text = environment.get(CONNECTION).ok_or_else(|| {
+        UsageError(format!("no account: give --storage-url, or put a connection string into {CONNECTION}"))
+    })?;
+    StorageAccount::from_connection_string(text).with_context(|| format!("{CONNECTION} cannot be used"))
+}
