@@ -5,6 +5,7 @@ use std::{fs::File, process::Command, time::Duration};
 use lab::{
     app::{
         blob_message::{BlobMessage, HOSTS_CONTAINER, POISON_QUEUE, TRIGGER_QUEUES, trigger_queue},
+        own,
         redrive::{only_trigger_queue, redrive},
     },
     commands::stage,
@@ -23,10 +24,12 @@ const SOON: Duration = Duration::from_secs(30);
 async fn session(scratch: &Scratch) -> Session {
     let script_root = scratch.path().join("stage");
     stage::make(&script_root, Some(HANDLER.into())).unwrap();
+    let folder = Folder::open(&scratch.path().join("run")).await.unwrap();
+    let script_root = own::read(&script_root, &folder.tables()).unwrap();
     let options = SessionOptions {
-        folder: Folder::open(&scratch.path().join("run")).await.unwrap(),
-        script_root,
-        settings: vec![("BLOB_VARIANT".into(), "streaming".into())],
+        folder,
+        script_root: script_root.with_settings([("BLOB_VARIANT".into(), "streaming".into())]),
+        containers: own::containers(),
         port: Default::default(),
         pace: Some(Duration::from_millis(100)),
         echo: None,

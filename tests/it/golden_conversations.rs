@@ -11,6 +11,7 @@ use std::{
 use base64::{Engine, engine::general_purpose::STANDARD};
 use durable::{envelope, protocol::*};
 use lab::{
+    app::ScriptRoot,
     emulator::{
         host::HostOptions,
         task_hub::{DurableFunctions, HubOptions, Replace, Signal, TaskHub},
@@ -307,8 +308,8 @@ pub(crate) async fn stand_in_with_hub(options: HostOptions) -> (StandIn, TaskHub
         fs::write(root.join(name).join("function.json"), json.to_string()).unwrap();
     }
     fs::write(root.join("host.json"), "{}").unwrap();
-    let options = HubOptions::from_script_root(root, &[]).unwrap();
-    let functions = DurableFunctions::staged(root).unwrap();
+    let app = ScriptRoot::read(root).unwrap();
+    let (options, functions) = (HubOptions::new(&app), DurableFunctions::new(&app));
     let tables = Tables::open(&root.join("tables")).unwrap();
     let hub = TaskHub::start(&root.join("hub.db"), functions, options, stand_in.host.clone(), tables).unwrap();
     (stand_in, hub)

@@ -3,6 +3,7 @@
 use std::{fs, time::Duration};
 
 use lab::{
+    app::ScriptRoot,
     emulator::{
         host::{HostLog, HostOptions, Identity},
         http_trigger::HttpFunctions,
@@ -48,7 +49,7 @@ async fn exchange(function: &str, bindings: Value, request: &[u8], reply: &Value
     let root = stand_in.folder.path();
     fs::create_dir_all(root.join(function)).unwrap();
     fs::write(root.join(function).join("function.json"), json!({ "bindings": bindings }).to_string()).unwrap();
-    let functions = HttpFunctions::staged(root, &[]).unwrap();
+    let functions = HttpFunctions::new(&ScriptRoot::read(root).unwrap());
     let log = HostLog::new(Tables::open(&root.join("tables")).unwrap(), Identity::new("app"), None);
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let address = listener.local_addr().unwrap();

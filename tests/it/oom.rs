@@ -7,6 +7,7 @@ use incident_labs::settings::Variant;
 use lab::{
     app::{
         blob_message::{BlobMessage, POISON_QUEUE, trigger_queue},
+        own,
         preset::preset,
     },
     commands::stage,
@@ -30,10 +31,12 @@ const ALL_TRIES: Duration = Duration::from_secs(180);
 async fn session(scratch: &Scratch) -> Session {
     let script_root = scratch.path().join("stage");
     stage::make(&script_root, Some(HANDLER.into())).unwrap();
+    let folder = Folder::open(&scratch.path().join("run")).await.unwrap();
+    let script_root = own::read(&script_root, &folder.tables()).unwrap();
     let options = SessionOptions {
-        folder: Folder::open(&scratch.path().join("run")).await.unwrap(),
-        script_root,
-        settings: preset(Variant::Buffering),
+        folder,
+        script_root: script_root.with_settings(preset(Variant::Buffering)),
+        containers: own::containers(),
         port: Default::default(),
         pace: Some(Duration::from_millis(100)),
         echo: None,

@@ -1,10 +1,6 @@
-//! A staged function with a blob trigger: which blobs it wants, and what they are called to it.
+//! A function with a blob trigger: which blobs it wants, and what they are called to it.
 
-use std::path::Path;
-
-use serde_json::Value;
-
-use super::function_json::{FunctionJson, FunctionJsonError};
+use super::{AppError, FunctionJson, ScriptRoot};
 
 /// A function triggered by the blobs of one container.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,34 +24,25 @@ pub struct BlobPath {
     suffix: String,
 }
 
-/// Why the staged functions could not be read.
-#[derive(Debug, thiserror::Error)]
-pub enum FunctionError {
-    #[error(transparent)]
-    Function(#[from] FunctionJsonError),
-    /// A path the lab's trigger cannot follow.
-    #[error("{function}: the trigger path {path:?} is not `container/{{name}}` with at most one parameter")]
-    Path { function: String, path: String },
-}
-
 impl BlobFunction {
-    /// The blob-triggered functions of a staged app, by name.
+    /// The blob-triggered functions of an app, by name.
     ///
     /// # Errors
-    /// When a `function.json` cannot be read or names a path the trigger cannot follow.
-    pub fn staged(root: &Path) -> Result<Vec<Self>, FunctionError> {
-        let functions = FunctionJson::all(root)?;
-        let triggered = functions.into_iter().filter_map(|it| Some((it.binding_of("blobTrigger")?.clone(), it.name)));
-        triggered.map(|(trigger, name)| Self::declared(&trigger, name)).collect()
+    /// When one names a path the trigger cannot follow.
+    pub fn all(root: &ScriptRoot) -> Result<Vec<Self>, AppError> {
+        root.functions().iter().filter_map(|it| Self::declared(it).transpose()).collect()
     }
 
-    fn declared(trigger: &Value, name: String) -> Result<Self, FunctionError> {
+    fn declared(function: &FunctionJson) -> Result<Option<Self>, AppError> {
+        let Some(trigger) = function.binding_of("blobTrigger") else { return Ok(None) };
         let text = |field: &str| trigger[field].as_str().unwrap_or_default().to_owned();
-        let path = BlobPath::parse(&text("path"))
-            .ok_or_else(|| FunctionError::Path { function: name.clone(), path: text("path") })?;
+        let path = BlobPath::parse(&text("path")).ok_or_else(|| {
+            let problem = format!("the trigger path {:?} cannot be followed", text("path"));
+            AppError::new(&function.file, problem, "write `container/{name}`, with at most one parameter")
+        })?;
         let connection = Some(text("connection")).filter(|it| !it.is_empty());
         let connection = connection.unwrap_or_else(|| "AzureWebJobsStorage".to_owned());
-        Ok(Self { name, binding: text("name"), connection, path })
+        Ok(Some(Self { name: function.name.clone(), binding: text("name"), connection, path }))
     }
 
     /// The id the storage extension files receipts and messages under.

@@ -2,10 +2,16 @@
 
 pub mod blob_message;
 pub mod blob_trigger;
-pub mod function_json;
-pub mod host_json;
+mod error;
+mod function_json;
+pub mod own;
 pub mod package;
 pub mod preset;
 pub mod redrive;
 pub mod running;
+mod script_root;
 pub mod stage;
+
+pub use error::AppError;
+pub use function_json::FunctionJson;
+pub use script_root::ScriptRoot;

@@ -17,6 +17,7 @@ use tokio::{
 
 use super::{Goal, Report, median, storm};
 use crate::{
+    app::own,
     emulator::{
         listener::HttpPort,
         session::{Session, SessionOptions},
@@ -139,16 +140,19 @@ impl ReplayBench {
 
     async fn throughput(&self, script_root: PathBuf, folder: &Path) -> anyhow::Result<f64> {
         let full = "AzureFunctionsJobHost__extensions__durableTask__storageProvider__synchronous";
+        let folder = Folder::open(folder).await?;
+        let script_root = own::read(&script_root, &folder.tables())?;
         let session = Session::start(SessionOptions {
-            folder: Folder::open(folder).await?,
-            script_root,
-            settings: vec![(full.to_owned(), "FULL".to_owned())],
+            script_root: script_root.with_settings([(full.to_owned(), "FULL".to_owned())]),
+            containers: own::containers(),
+            folder,
             pace: None,
             port: HttpPort::Free,
             echo: None,
         })
         .await?;
-        let load = ReplayLoad::new(session.http.url().parse()?, folder.join("load"), LONGEST);
+        let out = session.folder.path().join("load");
+        let load = ReplayLoad::new(session.http.url().parse()?, out, LONGEST);
         let phase = |name: &str, instances, iterations| ReplayPhase {
             name: name.to_owned(),
             iterations,

@@ -18,7 +18,10 @@ use crate::emulator::{
     session::{Blobs, Session, SessionOptions, last_lines},
 };
 use crate::{
-    app::blob_message::{BlobMessage, POISON_QUEUE},
+    app::{
+        blob_message::{BlobMessage, POISON_QUEUE},
+        own,
+    },
     machine::{storage::Uploaded, terminal::Progress, workspace::Folder},
 };
 use incident_labs::functions::{INPUT_CONTAINER, RESULTS_CONTAINER};
@@ -69,7 +72,14 @@ async fn run_in(
     let script_root = folder.join("stage");
     stage::make(&script_root, handler)?;
     let folder = Folder::open(folder).await?;
-    let options = SessionOptions { folder, script_root, settings, pace: Some(PACE), port: HttpPort::Free, echo: None };
+    let options = SessionOptions {
+        script_root: own::read(&script_root, &folder.tables())?.with_settings(settings),
+        containers: own::containers(),
+        folder,
+        pace: Some(PACE),
+        port: HttpPort::Free,
+        echo: None,
+    };
     let session = Session::start(options).await?;
     let outcome = tokio::select! {
         outcome = send_and_check(session.blobs()?, files, json) => outcome,

@@ -7,7 +7,10 @@ use futures::future::LocalBoxFuture;
 
 use super::stage;
 use crate::{
-    app::running::{AppRequest, Platform},
+    app::{
+        ScriptRoot, own,
+        running::{AppRequest, Platform},
+    },
     emulator::local::LocalPlatform,
     labs::{Entry, LABS},
     machine::workspace::Folder,
@@ -37,7 +40,9 @@ fn on_this_machine(request: AppRequest) -> LocalBoxFuture<'static, anyhow::Resul
         let work = Folder::open(&work).await?;
         let script_root = work.path().join("stage");
         stage::make_of(&script_root, handler, functions)?;
-        Ok(Box::new(LocalPlatform::new(work, script_root)) as Box<dyn Platform>)
+        let script_root = ScriptRoot::read(&script_root)?;
+        let platform = LocalPlatform::new(work, script_root, own::containers(), own::settings);
+        Ok(Box::new(platform) as Box<dyn Platform>)
     })
 }
 

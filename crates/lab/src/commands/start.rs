@@ -12,6 +12,7 @@ use crate::emulator::{
     session::{Blobs, Session, SessionOptions},
 };
 use crate::{
+    app::own,
     emulator::host::{Echo, Level, LogLine},
     machine::workspace::{Folder, kill_processes_of},
 };
@@ -49,9 +50,9 @@ pub async fn run(options: StartOptions) -> anyhow::Result<u8> {
         }
     };
     let session = Session::start(SessionOptions {
+        script_root: own::read(&script_root, &folder.tables())?.with_settings(options.settings),
+        containers: own::containers(),
         folder,
-        script_root,
-        settings: options.settings,
         pace: options.pace,
         port: options.port,
         echo: console(),

@@ -16,7 +16,7 @@ use super::{
     http_trigger::HttpFunctions,
     task_hub::{DurableFunctions, HubOptions, TaskHub, webhook},
 };
-use crate::evidence::table_writer::Tables;
+use crate::{app::ScriptRoot, evidence::table_writer::Tables};
 
 /// Where Core Tools listens.
 const USUAL_PORT: u16 = 7071;
@@ -55,9 +55,6 @@ impl HttpPort {
 /// What the HTTP side is made of.
 #[derive(Debug)]
 pub struct HttpParts {
-    pub script_root: PathBuf,
-    /// App settings that override host.json.
-    pub settings: Vec<(String, String)>,
     /// The task hub's file.
     pub hub_file: PathBuf,
     pub host: Host,
@@ -77,18 +74,18 @@ pub struct HttpHost {
 }
 
 impl HttpHost {
-    /// Starts it on a port that was taken before the handler was started: the handler is told where it is.
+    /// Serves on an already bound listener: the handler needs its address at start.
     ///
     /// # Errors
-    /// When the app's functions cannot be read, or the task hub's file cannot be opened.
-    pub fn start(listener: TcpListener, parts: HttpParts) -> anyhow::Result<Self> {
+    /// When the task hub's file cannot be opened.
+    pub fn start(listener: TcpListener, root: &ScriptRoot, parts: HttpParts) -> anyhow::Result<Self> {
         let address = listener.local_addr()?;
-        let functions = HttpFunctions::staged(&parts.script_root, &parts.settings)?;
-        let durable = DurableFunctions::staged(&parts.script_root)?;
+        let functions = HttpFunctions::new(root);
+        let durable = DurableFunctions::new(root);
         let hub = if durable.is_empty() {
             None
         } else {
-            let options = HubOptions::from_script_root(&parts.script_root, &parts.settings)?;
+            let options = HubOptions::new(root);
             let hub = TaskHub::start(&parts.hub_file, durable, options, parts.host.clone(), parts.tables);
             Some(hub.with_context(|| format!("open {}", parts.hub_file.display()))?)
         };

@@ -1,9 +1,6 @@
 //! This machine as the platform of a lab's app: the stand-in behind the interface that an app on Azure could have, too.
 
-use std::{
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{path::Path, time::Duration};
 
 use anyhow::bail;
 use async_trait::async_trait;
@@ -16,6 +13,7 @@ use super::{
 };
 use crate::{
     app::{
+        ScriptRoot,
         blob_message::trigger_queue,
         running::{AppStart, Needs, Platform, RunningApp},
         stage::HANDLER,
@@ -43,12 +41,21 @@ const BESIDE_THE_BLOBS: u64 = 1024 * MIB;
 #[derive(Debug)]
 pub struct LocalPlatform {
     work: Folder,
-    script_root: PathBuf,
+    script_root: ScriptRoot,
+    /// Containers the app expects beside those of its triggers.
+    containers: Vec<String>,
+    /// Settings under which its handler writes its rows into a folder of tables.
+    telemetry: fn(&Path) -> Vec<(String, String)>,
 }
 
 impl LocalPlatform {
-    pub fn new(work: Folder, script_root: PathBuf) -> Self {
-        Self { work, script_root }
+    pub fn new(
+        work: Folder,
+        script_root: ScriptRoot,
+        containers: Vec<String>,
+        telemetry: fn(&Path) -> Vec<(String, String)>,
+    ) -> Self {
+        Self { work, script_root, containers, telemetry }
     }
 
     /// Refuses a run that this machine has no room for; its work folder need not exist yet.
@@ -76,13 +83,23 @@ impl Platform for LocalPlatform {
         // A worker ends a moment after its front: none of the last start's shares the machine with the next.
         self.work.end_leftovers().await?;
         let folder = self.work.clone().with_tables(tables);
-        let script_root = self.script_root.clone();
-        let options = SessionOptions { folder, script_root, settings, pace, port: HttpPort::Free, echo: None };
+        let options = SessionOptions {
+            script_root: self
+                .script_root
+                .clone()
+                .with_defaults((self.telemetry)(&folder.tables()))
+                .with_settings(settings),
+            containers: self.containers.clone(),
+            folder,
+            pace,
+            port: HttpPort::Free,
+            echo: None,
+        };
         Ok(Box::new(Session::start(options).await?))
     }
 
     fn describe(&self, environment: &mut Environment) {
-        environment.note_handler(&self.script_root.join(HANDLER));
+        environment.note_handler(&self.script_root.path().join(HANDLER));
         environment.note("task_hub", "SQLite, WAL, synchronous=NORMAL");
     }
 }

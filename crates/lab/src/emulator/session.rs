@@ -1,10 +1,6 @@
 //! The stand-in in operation: storage, host with handler, and all that calls it, on one work folder.
 
-use std::{
-    io,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{io, path::Path, time::Duration};
 
 use anyhow::Context;
 use tokio::time::{Instant, sleep, timeout};
@@ -16,7 +12,7 @@ use super::{
     task_hub::TaskHub,
 };
 use crate::{
-    app::blob_trigger::BlobFunction,
+    app::{ScriptRoot, blob_trigger::BlobFunction},
     evidence::{jsonl, table_writer::Tables},
     machine::{
         azurite::{Azurite, Ports},
@@ -24,17 +20,22 @@ use crate::{
         workspace::Folder,
     },
 };
-use incident_labs::{functions::RESULTS_CONTAINER, worker::cgroup};
+use incident_labs::worker::cgroup;
 
+/// The connection every app has: the host keeps its queues and receipts there.
+const STORAGE: &str = "AzureWebJobsStorage";
+/// What a connection to the local emulator says.
+const DEVELOPMENT_STORAGE: &str = "UseDevelopmentStorage=true";
 /// How long a worker may take to follow its front.
 const TIDY_TIME: Duration = Duration::from_secs(2);
 
 /// How to run a lab.
 pub struct SessionOptions {
     pub folder: Folder,
-    pub script_root: PathBuf,
-    /// App settings, later ones winning.
-    pub settings: Vec<(String, String)>,
+    /// The app with its settings.
+    pub script_root: ScriptRoot,
+    /// Containers the app expects beside those of its triggers.
+    pub containers: Vec<String>,
     /// Longest time a new blob or message goes unnoticed; the host's own pace if not set.
     pub pace: Option<Duration>,
     /// Where its HTTP side listens.
@@ -76,34 +77,35 @@ impl Session {
     /// # Errors
     /// What could not be started.
     pub async fn start(options: SessionOptions) -> anyhow::Result<Self> {
-        let SessionOptions { folder, script_root, settings, pace, port, echo } = options;
-        let functions = BlobFunction::staged(&script_root)?;
+        let SessionOptions { folder, script_root, containers, pace, port, echo } = options;
+        let functions = BlobFunction::all(&script_root)?;
         let listener = port.listen().await?;
         let azurite = if functions.is_empty() { None } else { Some(Azurite::start(&folder, Ports::Free).await?) };
+        let root = with_surroundings(script_root, &folder, azurite.as_ref(), listener.local_addr()?.port());
         let tables = Tables::open(&folder.tables()).context("open the tables")?;
-        let settings = app_settings(&folder, azurite.as_ref(), listener.local_addr()?.port(), settings);
-        let mut host_options = HostOptions::from_script_root(&script_root, settings.clone())?;
+        let mut host_options = HostOptions::new(&root)?;
         // The handler's rows and the host's are joined by the ids that the host sends only then.
         host_options.telemetry_configured = true;
         let log = HostLog::new(tables.clone(), Identity::new(&host_options.app_name), echo);
-        let host = Host::start(host_options, log.clone()).await?;
-        let parts = HttpParts {
-            script_root: script_root.clone(),
-            settings: settings.clone(),
-            hub_file: folder.task_hub(),
-            host: host.clone(),
-            log: log.clone(),
-            tables,
-        };
-        let http = HttpHost::start(listener, parts)?;
+        let host =
+            Host::start(host_options, log.clone()).await.context("find a free port on 127.0.0.1 for the handler")?;
+        let parts = HttpParts { hub_file: folder.task_hub(), host: host.clone(), log: log.clone(), tables };
+        let http = HttpHost::start(listener, &root, parts)?;
         let blobs = match azurite {
             None => None,
             Some(azurite) => {
-                let mut trigger = TriggerSettings::from_script_root(&script_root, &settings)?;
+                let mut settings = TriggerSettings::new(&root);
                 if let Some(pace) = pace {
-                    (trigger.listing_interval, trigger.poll_max) = (pace, pace);
+                    (settings.listing_interval, settings.poll_max) = (pace, pace);
                 }
-                Some(Blobs::start(azurite, functions, trigger, (&folder, host.clone(), log)).await?)
+                let parts = TriggerParts {
+                    functions,
+                    storage: Storage::open(azurite.account())?,
+                    host: host.clone(),
+                    log,
+                    journal: folder.journal(),
+                };
+                Some(Blobs::start(azurite, containers, parts, settings).await?)
             }
         };
         Ok(Self { folder, host, http, blobs })
@@ -174,35 +176,33 @@ impl Session {
 impl Blobs {
     async fn start(
         azurite: Azurite,
-        functions: Vec<BlobFunction>,
+        containers: Vec<String>,
+        parts: TriggerParts,
         settings: TriggerSettings,
-        (folder, host, log): (&Folder, Host, HostLog),
     ) -> anyhow::Result<Self> {
-        let storage = Storage::open(azurite.account())?;
-        let inputs: Vec<String> = functions.iter().map(|it| it.path.container.clone()).collect();
-        for container in inputs.iter().map(String::as_str).chain([RESULTS_CONTAINER]) {
+        let storage = parts.storage.clone();
+        let inputs: Vec<String> = parts.functions.iter().map(|it| it.path.container.clone()).collect();
+        for container in inputs.iter().chain(&containers) {
             storage.ensure_container(container).await?;
         }
-        let parts = TriggerParts { functions, storage: storage.clone(), host, log, journal: folder.journal() };
         let trigger = BlobTrigger::start(parts, settings).context("open the journal of processed blobs")?;
         Ok(Self { azurite, storage, trigger, inputs })
     }
 }
 
-fn app_settings(
-    folder: &Folder,
-    azurite: Option<&Azurite>,
-    port: u16,
-    settings: Vec<(String, String)>,
-) -> Vec<(String, String)> {
-    let mut own = vec![
-        ("FUNCTIONS_WORKER_RUNTIME".to_owned(), "custom".to_owned()),
-        ("WEBSITE_HOSTNAME".to_owned(), format!("localhost:{port}")),
-        ("TELEMETRY_FOLDER".to_owned(), folder.tables().display().to_string()),
-    ];
+/// Adds what the platform gives every app: below the app's own settings, except that development storage is this session's.
+fn with_surroundings(root: ScriptRoot, folder: &Folder, azurite: Option<&Azurite>, port: u16) -> ScriptRoot {
     let connection = azurite.and_then(|it| it.account().connection_string());
-    own.extend(connection.map(|it| ("AzureWebJobsStorage".to_owned(), it)));
-    own.into_iter().chain(settings).chain([folder.mark()]).collect()
+    let own = [
+        Some(("FUNCTIONS_WORKER_RUNTIME", "custom".to_owned())),
+        Some(("WEBSITE_HOSTNAME", format!("localhost:{port}"))),
+        connection.clone().map(|it| (STORAGE, it)),
+    ];
+    let root = root.with_defaults(own.into_iter().flatten().map(|(name, value)| (name.to_owned(), value)));
+    let is_local = |name: &str| root.setting(name).is_some_and(|it| it.trim_end_matches(';') == DEVELOPMENT_STORAGE);
+    let names = root.settings().iter().map(|it| &it.0).filter(|it| is_local(it));
+    let here: Vec<_> = names.filter_map(|it| Some((it.clone(), connection.clone()?))).collect();
+    root.with_settings(here.into_iter().chain([folder.mark()]))
 }
 
 /// The last lines of a table's column, to show what went wrong.

@@ -9,7 +9,7 @@ mod listing;
 use std::{
     collections::HashSet,
     io,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -20,9 +20,9 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::host::{Host, HostError, HostLog, Level};
+use super::host::{Host, HostLog, Level};
 use crate::{
-    app::{blob_trigger::BlobFunction, host_json},
+    app::{ScriptRoot, blob_trigger::BlobFunction},
     machine::storage::Storage,
 };
 
@@ -43,21 +43,17 @@ pub struct TriggerSettings {
 }
 
 impl TriggerSettings {
-    /// What `host.json` of a staged app and the app settings say about blobs, with the host's defaults.
-    ///
-    /// # Errors
-    /// When it cannot be read.
-    pub fn from_script_root(root: &Path, app_settings: &[(String, String)]) -> Result<Self, HostError> {
-        let host = host_json::read(root, app_settings)?;
-        let blobs = &host["extensions"]["blobs"];
+    /// What an app's `host.json` says about blobs, with the host's defaults.
+    pub fn new(root: &ScriptRoot) -> Self {
+        let blobs = &root.host()["extensions"]["blobs"];
         let default_parallelism = 8 * std::thread::available_parallelism().map_or(1, Into::into) as u64;
-        Ok(Self {
+        Self {
             listing_interval: Duration::from_secs(2),
             poll_max: Duration::from_secs(2),
             message_lease: Duration::from_secs(30),
             parallelism: blobs["maxDegreeOfParallelism"].as_u64().unwrap_or(default_parallelism).max(1) as usize,
             poison_threshold: blobs["poisonBlobThreshold"].as_i64().unwrap_or(5),
-        })
+        }
     }
 }
 

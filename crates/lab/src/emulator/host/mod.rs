@@ -16,6 +16,7 @@ mod reply;
 pub(in crate::emulator) mod texts;
 
 use std::{
+    io,
     net::Ipv4Addr,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -29,7 +30,7 @@ pub mod binding_data;
 pub use exception::Exception;
 pub use invocation::{Call, Outcome, Verify};
 pub use log::{Echo, HostLog, Identity, Level, LogLine, Scope};
-pub use options::{HostError, HostOptions};
+pub use options::HostOptions;
 pub use reply::Reply;
 
 mod version {
@@ -73,8 +74,8 @@ impl Host {
     ///
     /// # Errors
     /// When no port is free. A handler that cannot be started is logged and ends the host later, as it does on Azure.
-    pub async fn start(options: HostOptions, log: HostLog) -> Result<Self, HostError> {
-        let port = unused_port().map_err(HostError::NoPort)?;
+    pub async fn start(options: HostOptions, log: HostLog) -> io::Result<Self> {
+        let port = unused_port()?;
         let inner = Inner {
             options,
             log,
@@ -132,7 +133,7 @@ impl Host {
 
 /// A free port below those the system hands to outgoing connections: between two starts of the handler nobody holds the
 /// port, and on a busy machine a connection would take it.
-fn unused_port() -> std::io::Result<u16> {
+fn unused_port() -> io::Result<u16> {
     let drawn = || 20_000 + (uuid::Uuid::new_v4().as_u128() % 12_000) as u16;
     let mut tries = std::iter::repeat_with(drawn).take(50).map(bound_port);
     tries.find_map(Result::ok).map_or_else(|| bound_port(0), Ok)
@@ -140,7 +141,7 @@ fn unused_port() -> std::io::Result<u16> {
 
 /// Binds without listening: a child that another thread is just starting may hold a copy of the socket a moment longer,
 /// and only a listening copy would keep the handler from the port.
-fn bound_port(port: u16) -> std::io::Result<u16> {
+fn bound_port(port: u16) -> io::Result<u16> {
     let socket = TcpSocket::new_v4()?;
     socket.set_reuseaddr(true)?;
     socket.bind((Ipv4Addr::LOCALHOST, port).into())?;

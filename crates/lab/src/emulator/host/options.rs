@@ -1,14 +1,13 @@
 //! How the host is set up: what `host.json` says, and the limits tests shorten.
 
 use std::{
-    io,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use serde::Deserialize;
 
-use crate::app::host_json;
+use crate::app::{AppError, ScriptRoot};
 use custom_handler::wire::timespan;
 
 /// Everything the host needs to know before it starts the handler.
@@ -31,28 +30,6 @@ pub struct HostOptions {
     pub telemetry_configured: bool,
     /// Name of the app in telemetry (`cloud_RoleName`, `AppName`).
     pub app_name: String,
-}
-
-/// Why a host could not be set up or started.
-#[derive(Debug, thiserror::Error)]
-pub enum HostError {
-    /// `host.json` is missing or unreadable.
-    #[error("cannot read {path}: {source}; stage the app first")]
-    Unreadable {
-        path: PathBuf,
-        /// What the system says.
-        source: io::Error,
-    },
-    /// `host.json` is not what the host understands.
-    #[error("{path} is not a valid host.json: {problem}")]
-    Invalid {
-        path: PathBuf,
-        /// What is wrong with it.
-        problem: String,
-    },
-    /// No free port on loopback.
-    #[error("no free port on 127.0.0.1 for the handler: {0}")]
-    NoPort(#[source] io::Error),
 }
 
 #[derive(Deserialize)]
@@ -78,33 +55,30 @@ struct Description {
 }
 
 impl HostOptions {
-    /// Reads `host.json` in a script root, as the app settings override it.
+    /// What an app's `host.json` says.
     ///
     /// # Errors
-    /// When it cannot be read, or lacks what starts a custom handler.
-    pub fn from_script_root(root: &Path, app_settings: Vec<(String, String)>) -> Result<Self, HostError> {
-        let unreadable = |source| HostError::Unreadable { path: root.to_owned(), source };
-        let root = root.canonicalize().map_err(unreadable)?;
-        let invalid = |problem| HostError::Invalid { path: root.join("host.json"), problem };
-        let host = host_json::read(&root, &app_settings)?;
-        let host: HostJson = serde_json::from_value(host).map_err(|error| invalid(error.to_string()))?;
+    /// When it lacks what starts a custom handler.
+    pub fn new(root: &ScriptRoot) -> Result<Self, AppError> {
+        let host = HostJson::deserialize(root.host()).map_err(|error| {
+            root.host_error(error, "name the handler in customHandler.description.defaultExecutablePath")
+        })?;
         let description = host.custom_handler.description;
         let limit = |text: Option<String>, default| match text {
             None => Ok(default),
-            Some(text) => {
-                timespan::parse(&text).ok_or_else(|| invalid(format!("{text:?} is not a time span (hh:mm:ss)")))
-            }
+            Some(text) => timespan::parse(&text)
+                .ok_or_else(|| root.host_error(format!("{text:?} is not a time span"), "write it as hh:mm:ss")),
         };
         Ok(Self {
-            executable: executable(&root, &description.default_executable_path),
+            executable: executable(root.path(), &description.default_executable_path),
             arguments: description.arguments,
-            app_settings,
+            app_settings: root.settings().to_vec(),
             function_timeout: limit(host.function_timeout, Duration::from_secs(30 * 60))?,
             timeout_grace: Duration::from_secs(2),
             initialization_timeout: limit(host.custom_handler.initialization_timeout, Duration::from_secs(30))?,
             telemetry_configured: false,
             app_name: "local".to_owned(),
-            script_root: root,
+            script_root: root.path().to_owned(),
         })
     }
 }
@@ -123,13 +97,13 @@ mod tests {
     fn host_json_says_how_to_start_the_handler() {
         let root = tempfile::tempdir().unwrap();
         std::fs::write(root.path().join("host.json"), include_str!("../../../../../host.json")).unwrap();
-        let absent = HostOptions::from_script_root(root.path(), Vec::new()).unwrap();
+        let read = || HostOptions::new(&ScriptRoot::read(root.path()).unwrap()).unwrap();
+        let absent = read();
         assert_eq!(absent.executable, Path::new("handler"));
         assert_eq!(absent.function_timeout, Duration::from_secs(600));
         assert_eq!(absent.initialization_timeout, Duration::from_secs(30));
 
         std::fs::write(root.path().join("handler"), "").unwrap();
-        let present = HostOptions::from_script_root(root.path(), Vec::new()).unwrap();
-        assert_eq!(present.executable, root.path().canonicalize().unwrap().join("handler"));
+        assert_eq!(read().executable, root.path().canonicalize().unwrap().join("handler"));
     }
 }

@@ -4,7 +4,7 @@ mod answer;
 mod request;
 mod route;
 
-use std::{path::Path, sync::Arc};
+use std::sync::Arc;
 
 use axum::{
     Router,
@@ -19,13 +19,10 @@ use uuid::Uuid;
 
 use self::{request::Received, route::Route};
 use super::{
-    host::{Call, Host, HostError, HostLog, Level, binding_data},
+    host::{Call, Host, HostLog, Level, binding_data},
     task_hub::{Replace, StartError, TaskHub},
 };
-use crate::app::{
-    function_json::{FunctionJson, FunctionJsonError},
-    host_json,
-};
+use crate::app::{FunctionJson, ScriptRoot};
 use custom_handler::wire::WEBHOOK_PATH;
 
 const LOG_CATEGORY: &str = "Microsoft.Azure.WebJobs.Script.WebHost.Middleware.ExceptionMiddleware";
@@ -49,16 +46,11 @@ struct HttpFunction {
 }
 
 impl HttpFunctions {
-    /// Reads a script root; routes have host.json's prefix.
-    ///
-    /// # Errors
-    /// When host.json or a function.json cannot be read.
-    pub fn staged(root: &Path, app_settings: &[(String, String)]) -> Result<Self, HttpFunctionsError> {
-        let host = host_json::read(root, app_settings)?;
-        let prefix = host["extensions"]["http"]["routePrefix"].as_str().unwrap_or("api").to_owned();
-        let functions = FunctionJson::all(root)?;
-        let functions = functions.iter().filter_map(|it| HttpFunction::declared(it, &prefix).map(Arc::new)).collect();
-        Ok(Self { functions: Arc::new(functions) })
+    /// Those of an app; routes have host.json's prefix.
+    pub fn new(root: &ScriptRoot) -> Self {
+        let prefix = root.host()["extensions"]["http"]["routePrefix"].as_str().unwrap_or("api");
+        let functions = root.functions().iter().filter_map(|it| HttpFunction::declared(it, prefix).map(Arc::new));
+        Self { functions: Arc::new(functions.collect()) }
     }
 
     /// Methods and paths, for people.
@@ -75,15 +67,6 @@ impl HttpFunctions {
             invocations: TaskTracker::new(),
         })
     }
-}
-
-/// Why the HTTP side could not be set up.
-#[derive(Debug, thiserror::Error)]
-pub enum HttpFunctionsError {
-    #[error(transparent)]
-    Host(#[from] HostError),
-    #[error(transparent)]
-    Function(#[from] FunctionJsonError),
 }
 
 impl HttpFunction {

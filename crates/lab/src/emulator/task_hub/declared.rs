@@ -1,17 +1,9 @@
 //! Which durable functions an app declares, and how `host.json` sets the hub up.
 
-use std::path::Path;
-
 use serde_json::Value;
 
 use super::store::Durability;
-use crate::{
-    app::{
-        function_json::{FunctionJson, FunctionJsonError},
-        host_json,
-    },
-    emulator::host::HostError,
-};
+use crate::app::ScriptRoot;
 
 /// How a hub works.
 #[derive(Clone, Debug)]
@@ -27,13 +19,9 @@ pub struct HubOptions {
 const PER_CORE: usize = 10;
 
 impl HubOptions {
-    /// Reads `extensions.durableTask` of a script root's host.json, as the app settings override it.
-    ///
-    /// # Errors
-    /// When host.json cannot be read.
-    pub fn from_script_root(root: &Path, app_settings: &[(String, String)]) -> Result<Self, HostError> {
-        let host = host_json::read(root, app_settings)?;
-        let durable = &host["extensions"]["durableTask"];
+    /// What `extensions.durableTask` of an app's host.json says.
+    pub fn new(root: &ScriptRoot) -> Self {
+        let durable = &root.host()["extensions"]["durableTask"];
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let number = |name: &str| {
             durable[name]
@@ -42,7 +30,7 @@ impl HubOptions {
                 .filter(|it| *it > 0)
                 .unwrap_or(PER_CORE * cores)
         };
-        Ok(Self {
+        Self {
             name: durable["hubName"].as_str().unwrap_or("TestHubName").to_owned(),
             max_orchestrations: number("maxConcurrentOrchestratorFunctions"),
             max_activities: number("maxConcurrentActivityFunctions"),
@@ -51,7 +39,7 @@ impl HubOptions {
                 Some("FULL") => Durability::Machine,
                 _ => Durability::default(),
             },
-        })
+        }
     }
 }
 
@@ -63,19 +51,15 @@ pub struct DurableFunctions {
 }
 
 impl DurableFunctions {
-    /// Reads a script root.
-    ///
-    /// # Errors
-    /// When a function.json cannot be read.
-    pub fn staged(root: &Path) -> Result<Self, FunctionJsonError> {
-        let functions = FunctionJson::all(root)?;
+    pub fn new(root: &ScriptRoot) -> Self {
         let triggered = |kind: &str| {
-            let found = functions.iter().filter_map(|it| Some((it.name.clone(), it.binding_of(kind)?["name"].clone())));
+            let found =
+                root.functions().iter().filter_map(|it| Some((it.name.clone(), it.binding_of(kind)?["name"].clone())));
             found
                 .map(|(name, binding): (String, Value)| (name, binding.as_str().unwrap_or_default().to_owned()))
                 .collect()
         };
-        Ok(Self { orchestrators: triggered("orchestrationTrigger"), activities: triggered("activityTrigger") })
+        Self { orchestrators: triggered("orchestrationTrigger"), activities: triggered("activityTrigger") }
     }
 
     /// Whether there are none.
