@@ -90,12 +90,12 @@ async fn a_storage_outage_is_survived() {
     result(&session, "before").await;
 
     let traces = session.folder.tables().join("traces.jsonl");
-    let Blobs { azurite, storage, trigger, inputs } = session.blobs.take().unwrap();
+    let Blobs { azurite, storage, trigger, inputs, outputs } = session.blobs.take().unwrap();
     azurite.stop().await;
     let noticed = async || std::fs::read_to_string(&traces).unwrap().contains("blob listing fails").then_some(());
     eventually(SOON, noticed).await;
     let azurite = Azurite::start(&session.folder, Ports::Free).await.unwrap();
-    session.blobs = Some(Blobs { azurite, storage, trigger, inputs });
+    session.blobs = Some(Blobs { azurite, storage, trigger, inputs, outputs });
 
     session.blobs().unwrap().storage.put("input", "after", "22", None).await.unwrap();
     assert_eq!(result(&session, "after").await["size_bytes"], 2);

@@ -8,7 +8,10 @@ use incident_labs::functions::{
     ACTIVITY_FUNCTION, BLOB_FUNCTION, FUNCTIONS, ORCHESTRATOR_FUNCTION, REPLAY_FUNCTIONS, START_FUNCTION,
     STATUS_FUNCTION,
 };
-use lab::{app::stage::stage_some, bench::storm};
+use lab::{
+    app::{AppSource, stage::stage_some},
+    bench::storm,
+};
 use prost::Message;
 use serde_json::{Value, json};
 
@@ -20,7 +23,7 @@ use crate::{
 /// A handler in the replay lab's package: nothing but the host's environment, no storage.
 async fn handler(app: &Scratch) -> Handler {
     let root = app.path().join("app");
-    stage_some(Path::new(env!("CARGO_MANIFEST_DIR")), Path::new(HANDLER), &root, FUNCTIONS, REPLAY_FUNCTIONS).unwrap();
+    stage_some(&AppSource::carried(), Path::new(HANDLER), &root, FUNCTIONS, REPLAY_FUNCTIONS).unwrap();
     let account = incident_labs::blob::StorageAccount::emulator(free_port().await, free_port().await).unwrap();
     let settings = [("FUNCTIONS_APP_ROOT_PATH", root.to_str().unwrap()), ("AzureWebJobsStorage", "")];
     Handler::start(&account, &settings).await

@@ -6,6 +6,7 @@ mod blob_trigger;
 #[path = "../../crates/durable/tests/it/decoded.rs"]
 mod decoded;
 mod durable_functions;
+mod elsewhere;
 mod example_app;
 mod fault_proxy;
 mod faults;

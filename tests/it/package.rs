@@ -9,7 +9,10 @@ use std::{
     time::Duration,
 };
 
-use lab::app::package::{PACKAGES, check, package};
+use lab::app::{
+    AppSource,
+    package::{PACKAGES, check, package},
+};
 use rustix::process::Signal;
 use serde_json::Value;
 use zip::{ZipArchive, ZipWriter, write::SimpleFileOptions};
@@ -18,8 +21,6 @@ use crate::{
     handler::{free_port, http_client, send_signal},
     harness::{HANDLER, LAB, Scratch, eventually},
 };
-
-const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
 /// The head of a static program for x86-64, and nothing else of it.
 const STATIC: [u8; 64] = {
@@ -57,7 +58,7 @@ fn the_three_packages_hold_what_is_deployed_and_nothing_else() {
         vec!["BlobBufferProcessor"],
         vec!["replay_lab_activity", "replay_status", "replay_storm_orchestrator", "start_replay_lab"],
     ]) {
-        let written = package(it, Path::new(ROOT), &handler, &scratch.path()).unwrap();
+        let written = package(it, &AppSource::carried(), &handler, &scratch.path()).unwrap();
         let entries = entries(&written.path);
         let mut names: Vec<String> = functions.iter().map(|it| format!("{it}/function.json")).collect();
         names.extend(["handler".to_owned(), "host.json".to_owned()]);
@@ -76,7 +77,8 @@ fn the_three_packages_hold_what_is_deployed_and_nothing_else() {
 fn equal_input_gives_equal_packages() {
     let scratch = Scratch::new();
     let handler = fake_handler(&scratch);
-    let make = |folder: &str| package(&PACKAGES[2], Path::new(ROOT), &handler, &scratch.path().join(folder)).unwrap();
+    let make =
+        |folder: &str| package(&PACKAGES[2], &AppSource::carried(), &handler, &scratch.path().join(folder)).unwrap();
     let first = make("one");
     // Another time, another mode, another folder.
     fs::set_permissions(&handler, fs::Permissions::from_mode(0o600)).unwrap();
@@ -88,7 +90,7 @@ fn equal_input_gives_equal_packages() {
 
 /// Writes a package anew with a change.
 fn changed(scratch: &Scratch, change: impl Fn(&mut Vec<(String, u32, Vec<u8>)>)) -> Vec<String> {
-    let written = package(&PACKAGES[0], Path::new(ROOT), &fake_handler(scratch), &scratch.path()).unwrap();
+    let written = package(&PACKAGES[0], &AppSource::carried(), &fake_handler(scratch), &scratch.path()).unwrap();
     let mut entries = entries(&written.path);
     change(&mut entries);
     let path = scratch.path().join("changed.zip");
@@ -132,7 +134,7 @@ fn what_else_kills_deployments_is_found() {
 #[test]
 fn a_handler_that_needs_this_machines_libraries_is_found_by_the_command() {
     let scratch = Scratch::new();
-    let written = package(&PACKAGES[0], Path::new(ROOT), &small_handler(&scratch), &scratch.path()).unwrap();
+    let written = package(&PACKAGES[0], &AppSource::carried(), &small_handler(&scratch), &scratch.path()).unwrap();
     let run = Command::new(&*LAB).args(["package", "--check"]).arg(&written.path).output().unwrap();
     let said = String::from_utf8_lossy(&run.stdout);
     assert_eq!(run.status.code(), Some(1), "{run:?}");
@@ -203,7 +205,7 @@ async fn unzipped_packages_run_for_nobody_in_a_folder_of_somebody_elses() {
     let (small, http) = (small_handler(&scratch), http_client());
     for (it, says) in PACKAGES.iter().zip(["buffering variant (the package's", "streaming variant (the package's", ""])
     {
-        let written = package(it, Path::new(ROOT), &small, &scratch.path()).unwrap();
+        let written = package(it, &AppSource::carried(), &small, &scratch.path()).unwrap();
         let mounted = Mounted::new(&written.path, scratch.path().join(it.file.trim_end_matches(".zip")));
         let port = free_port().await;
         let mut child = mounted.start(port);

@@ -6,12 +6,20 @@ use incident_labs::{
     functions::{BLOB_FUNCTION, FUNCTIONS},
     settings::Variant,
 };
-use lab::app::stage::{StageError, stage, write_local_settings};
+use lab::app::{
+    AppSource,
+    preset::preset,
+    stage::{StageError, stage, write_local_settings},
+};
 use serde_json::{Value, json};
 
 use crate::harness::{HANDLER, LAB, Scratch};
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+
+fn app() -> AppSource {
+    AppSource::read(Path::new(ROOT)).unwrap()
+}
 
 fn read(path: &Path) -> Value {
     serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
@@ -41,12 +49,12 @@ fn the_app_is_staged_flat_and_complete() {
     let scratch = Scratch::new();
     let out = scratch.path().join("stage");
     for _ in 0..2 {
-        stage(Path::new(ROOT), Path::new(HANDLER), &out, FUNCTIONS).unwrap();
+        stage(&app(), Path::new(HANDLER), &out, FUNCTIONS).unwrap();
         assert_eq!(files_of(&out), app_files(&["handler", "host.json"]));
         let mode = |file: &str| fs::metadata(out.join(file)).unwrap().permissions().mode() & 0o777;
         assert_eq!((mode("handler"), mode("host.json")), (0o755, 0o644));
     }
-    write_local_settings(&out, Variant::Streaming).unwrap();
+    write_local_settings(&out, preset(Variant::Streaming)).unwrap();
     let values = &read(&out.join("local.settings.json"))["Values"];
     assert_eq!(values["MAX_CONCURRENT_INVOCATIONS"], "12");
     assert_eq!(values["FUNCTIONS_WORKER_RUNTIME"], "custom");
@@ -56,7 +64,7 @@ fn the_app_is_staged_flat_and_complete() {
 fn a_folder_with_something_else_in_it_is_left_alone() {
     let scratch = Scratch::new();
     fs::write(scratch.path().join("thesis.txt"), "").unwrap();
-    let error = stage(Path::new(ROOT), Path::new(HANDLER), &scratch.path(), FUNCTIONS).unwrap_err();
+    let error = stage(&app(), Path::new(HANDLER), &scratch.path(), FUNCTIONS).unwrap_err();
     assert!(matches!(error, StageError::Occupied(_)), "{error}");
     assert!(scratch.path().join("thesis.txt").exists());
 }
@@ -186,7 +194,10 @@ fn what_the_host_would_ignore_is_refused() {
         let json = "functions/BlobBufferProcessor/function.json";
         fs::copy(Path::new(ROOT).join(json), app.join(json)).unwrap();
         fs::write(app.join("handler"), b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x03\0\x3e\0").unwrap();
-        let attempt = || stage(&app, &app.join("handler"), &scratch.path().join("out"), &[BLOB_FUNCTION]);
+        let attempt = || {
+            let source = AppSource::read(&app).unwrap();
+            stage(&source, &app.join("handler"), &scratch.path().join("out"), &[BLOB_FUNCTION])
+        };
         attempt().unwrap_or_else(|error| panic!("the app is fine before {}: {error}", refusal.claim));
 
         (refusal.change)(&app);

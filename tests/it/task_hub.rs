@@ -12,7 +12,7 @@ use custom_handler::wire::WEBHOOK_PATH;
 use durable::{envelope, protocol::*};
 use incident_labs::functions::{FUNCTIONS, REPLAY_FUNCTIONS};
 use lab::{
-    app::stage::stage_some,
+    app::{AppSource, stage::stage_some},
     emulator::task_hub::{Instance, Replace},
     machine::workspace::kill_processes_of,
 };
@@ -177,8 +177,7 @@ struct ReplayLab {
 impl ReplayLab {
     fn stage(scratch: &Scratch) -> PathBuf {
         let stage = scratch.path().join("stage");
-        stage_some(Path::new(env!("CARGO_MANIFEST_DIR")), Path::new(HANDLER), &stage, FUNCTIONS, REPLAY_FUNCTIONS)
-            .unwrap();
+        stage_some(&AppSource::carried(), Path::new(HANDLER), &stage, FUNCTIONS, REPLAY_FUNCTIONS).unwrap();
         stage
     }
 
@@ -187,7 +186,7 @@ impl ReplayLab {
         let log = folder.join("lab.log");
         let out = File::create(&log).unwrap();
         let mut child = Command::new(&*LAB)
-            .args(["start", "--port", "0", "--stage"])
+            .args(["start", "--port", "0", "--script-root"])
             .arg(stage)
             .arg("--folder")
             .arg(folder)

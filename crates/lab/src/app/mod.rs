@@ -10,8 +10,10 @@ pub mod preset;
 pub mod redrive;
 pub mod running;
 mod script_root;
+mod source;
 pub mod stage;
 
 pub use error::AppError;
 pub use function_json::FunctionJson;
 pub use script_root::ScriptRoot;
+pub use source::AppSource;

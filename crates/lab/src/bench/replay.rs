@@ -77,20 +77,20 @@ impl ReplayBench {
         Ok(toml::from_str(SCENARIO)?)
     }
 
-    /// Runs it: `answer` is the handler's orchestrator, `source` the project, `stage` a staged app with the replay lab's functions.
-    /// Without Python there is no peer, and no verdict on it.
+    /// Runs it: `answer` is the handler's orchestrator, `stage` a staged app with the replay lab's functions. The peer is in
+    /// the checkout; without it or its Python there is no verdict on it.
     ///
     /// # Errors
     /// When it cannot run.
     pub async fn run(
         &self,
         answer: AnswerFn,
-        source: &Path,
+        checkout: Option<&Path>,
         (stage, folder): (PathBuf, &Path),
         tell: impl Fn(&str),
     ) -> anyhow::Result<Report> {
         let mut samples = Samples::default();
-        let mut peer = Peer::start(source)?;
+        let mut peer = checkout.map(Peer::start).transpose()?.flatten();
         if peer.is_none() {
             tell("no Python in target/python (bash tests/python/install): the peer is left out");
         }
@@ -201,13 +201,13 @@ struct Peer {
 
 impl Peer {
     /// `None` where Python is not installed.
-    fn start(source: &Path) -> anyhow::Result<Option<Self>> {
-        let python = source.join("target/python/bin/python");
+    fn start(checkout: &Path) -> anyhow::Result<Option<Self>> {
+        let python = checkout.join("target/python/bin/python");
         if !python.exists() {
             return Ok(None);
         }
         let mut child = Command::new(python)
-            .arg(source.join(PEER))
+            .arg(checkout.join(PEER))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .kill_on_drop(true)

@@ -4,34 +4,72 @@ use std::path::PathBuf;
 
 use anyhow::{Context, ensure};
 
-use super::{EXIT_OK, EXIT_WRONG, stage};
-use crate::bench::{AnswerFn, BlobBench, ReplayBench, Report};
+use super::{app::AppArgs, handler};
+use crate::{
+    bench::{BlobBench, ReplayBench, Report},
+    machine::{
+        checkout,
+        exit::{EXIT_OK, EXIT_WRONG},
+    },
+};
+use incident_labs::functions::{REPLAY_FUNCTIONS, replay_storm_orchestrator};
 
-/// Runs the blob benchmark and prints its table, or one JSON object. Several handlers are measured side by side.
-///
-/// # Errors
-/// When it cannot run.
-pub async fn run_blob(mut handlers: Vec<PathBuf>, json: bool) -> anyhow::Result<u8> {
-    if handlers.is_empty() {
-        handlers.push(stage::build()?);
-    }
-    let folder = tempfile::Builder::new().prefix("lab-bench-").tempdir().context("make a run folder")?;
-    let report = BlobBench::load()?.run(&handlers, folder.path(), |step| eprintln!("{step}")).await?;
-    tell(&report, json)
+/// Measure the handler beside a peer, in alternating rounds.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Example:     cargo lab bench blob --json
+Exit codes:  0 every goal is met; 1 some are missed; 3 it could not run; 64 usage")]
+pub struct Bench {
+    /// Which benchmark.
+    #[arg(value_enum)]
+    what: What,
+    /// Use this handler instead of building one; repeated, `bench blob` measures them side by side.
+    #[arg(long)]
+    handler: Vec<PathBuf>,
+    /// Print one JSON object instead of a table.
+    #[arg(long)]
+    json: bool,
 }
 
-/// Runs the replay benchmark and prints its table, or one JSON object.
-///
-/// # Errors
-/// When it cannot run.
-pub async fn run_replay(answer: AnswerFn, handlers: Vec<PathBuf>, json: bool) -> anyhow::Result<u8> {
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum What {
+    /// 1 GiB streamed, beside `curl | openssl dgst`; start time, idle memory, latency of an empty blob.
+    Blob,
+    /// An episode's CPU time at 50 to 2000 iterations of history, beside azure-functions-durable; the task hub's throughput.
+    Replay,
+}
+
+impl Bench {
+    /// Runs a benchmark and prints its table, or one JSON object.
+    ///
+    /// # Errors
+    /// When it cannot run.
+    pub async fn run(self) -> anyhow::Result<u8> {
+        let report = match self.what {
+            What::Blob => run_blob(self.handler).await?,
+            What::Replay => run_replay(self.handler).await?,
+        };
+        tell(&report, self.json)
+    }
+}
+
+async fn run_blob(mut handlers: Vec<PathBuf>) -> anyhow::Result<Report> {
+    if handlers.is_empty() {
+        handlers.push(handler::find()?);
+    }
+    let folder = tempfile::Builder::new().prefix("lab-bench-").tempdir().context("make a run folder")?;
+    BlobBench::load()?.run(&handlers, folder.path(), |step| eprintln!("{step}")).await
+}
+
+async fn run_replay(handlers: Vec<PathBuf>) -> anyhow::Result<Report> {
     ensure!(handlers.len() < 2, "bench replay takes one --handler: only bench blob measures several side by side");
     let folder = tempfile::Builder::new().prefix("lab-bench-").tempdir().context("make a run folder")?;
     let stage = folder.path().join("stage");
-    stage::make_replay(&stage, handlers.into_iter().next())?;
-    let run = folder.path().join("run");
-    let report = ReplayBench::load()?.run(answer, stage::source(), (stage, &run), |step| eprintln!("{step}")).await?;
-    tell(&report, json)
+    let app = AppArgs { handler: handlers.into_iter().next(), ..AppArgs::default() };
+    app.stage_some(&app.own()?, &stage, REPLAY_FUNCTIONS)?;
+    let (run, checkout) = (folder.path().join("run"), checkout::find());
+    let answer = replay_storm_orchestrator::answer;
+    ReplayBench::load()?.run(answer, checkout.as_deref(), (stage, &run), |step| eprintln!("{step}")).await
 }
 
 fn tell(report: &Report, json: bool) -> anyhow::Result<u8> {

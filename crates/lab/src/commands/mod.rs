@@ -1,7 +1,9 @@
 //! What each command of `lab` does. Errors here are for the person at the keyboard.
 
+pub mod app;
 pub mod azurite;
 pub mod bench;
+mod handler;
 pub mod load;
 pub mod package;
 pub mod process;
@@ -12,10 +14,45 @@ pub mod start;
 
 use std::process::ExitCode;
 
-use clap::builder::{PossibleValuesParser, TypedValueParser};
+use crate::machine::exit::{EXIT_COULD_NOT_RUN, EXIT_USAGE, UsageError};
 
-pub use crate::machine::exit::{EXIT_COULD_NOT_RUN, EXIT_OK, EXIT_USAGE, EXIT_WRONG, UsageError, interrupted};
-use incident_labs::settings::Variant;
+/// What the command line asks for.
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    Process(process::Process),
+    /// Cause an incident, apply its remedy, and say whether the evidence supports the hypothesis.
+    #[command(subcommand)]
+    Run(run::Run),
+    /// Drive an account or an app with an incident's load.
+    #[command(subcommand)]
+    Load(load::Load),
+    Start(start::Start),
+    Stage(stage::Stage),
+    Package(package::Package),
+    Azurite(azurite::Azurite),
+    Bench(bench::Bench),
+    Redrive(redrive::Redrive),
+}
+
+impl Command {
+    /// Carries it out and gives the exit code.
+    ///
+    /// # Errors
+    /// When it could not be carried out.
+    pub async fn run(self) -> anyhow::Result<u8> {
+        match self {
+            Self::Process(it) => it.run().await,
+            Self::Run(it) => it.run().await,
+            Self::Load(it) => it.run().await,
+            Self::Start(it) => it.run().await,
+            Self::Stage(it) => it.run(),
+            Self::Package(it) => it.run(),
+            Self::Azurite(it) => it.run().await,
+            Self::Bench(it) => it.run().await,
+            Self::Redrive(it) => it.run().await,
+        }
+    }
+}
 
 /// Prints a failure and says which exit code it is.
 pub fn report(result: anyhow::Result<u8>) -> ExitCode {
@@ -26,22 +63,5 @@ pub fn report(result: anyhow::Result<u8>) -> ExitCode {
             let is_usage = error.downcast_ref::<UsageError>().is_some();
             if is_usage { EXIT_USAGE } else { EXIT_COULD_NOT_RUN }.into()
         }
-    }
-}
-
-/// Reads the name of a variant.
-pub fn variant_parser() -> impl TypedValueParser<Value = Variant> {
-    PossibleValuesParser::new([Variant::Buffering, Variant::Streaming].map(Variant::name))
-        .try_map(|it| it.parse::<Variant>())
-}
-
-/// Reads `NAME=VALUE`.
-///
-/// # Errors
-/// When there is no `=` or no name.
-pub fn parse_setting(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
-        _ => Err("expected NAME=VALUE".to_owned()),
     }
 }

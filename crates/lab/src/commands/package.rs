@@ -7,24 +7,54 @@ use std::{
 
 use anyhow::{Context, bail};
 
-use super::{
-    EXIT_OK, EXIT_WRONG,
-    stage::{build_with, source},
+use super::{app::AppArgs, handler};
+use crate::{
+    app::package::{PACKAGES, check, package},
+    machine::{
+        checkout,
+        exit::{EXIT_OK, EXIT_WRONG},
+    },
 };
-use crate::app::package::{PACKAGES, check, package};
 
 /// Static, so that it runs whatever C library the platform has.
 const TARGET: &str = "x86_64-unknown-linux-musl";
 
-/// Makes all packages.
-///
-/// # Errors
-/// When the handler does not build, or the app is refused.
-pub fn make(handler: Option<PathBuf>, out: &Path) -> anyhow::Result<u8> {
+/// Make the zips a Functions app is deployed from: the OOM lab's two, and the replay lab's.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Example:     cargo lab package && cargo lab package --check artifacts/replay-app.zip
+Exit codes:  0 made, and nothing found that would keep them from running; 1 something was; 3 it could not run; 64 usage")]
+pub struct Package {
+    /// Where to.
+    #[arg(long, default_value = "artifacts")]
+    out: PathBuf,
+    /// Use this handler instead of building a static one.
+    #[arg(long)]
+    handler: Option<PathBuf>,
+    /// Only look into this zip.
+    #[arg(long, value_name = "ZIP", conflicts_with_all = ["out", "handler"])]
+    check: Option<PathBuf>,
+}
+
+impl Package {
+    /// Makes all packages, or looks into one.
+    ///
+    /// # Errors
+    /// When the handler does not build, the app is refused, or the zip cannot be read.
+    pub fn run(self) -> anyhow::Result<u8> {
+        match self.check {
+            Some(zip) => look_into(&zip),
+            None => make(self.handler, &self.out),
+        }
+    }
+}
+
+fn make(handler: Option<PathBuf>, out: &Path) -> anyhow::Result<u8> {
+    let app = AppArgs::default().own()?;
     let handler = handler.map_or_else(build, Ok)?;
     let mut is_good = true;
     for it in &PACKAGES {
-        let written = package(it, source(), &handler, out)?;
+        let written = package(it, &app, &handler, out)?;
         println!("{}  {:>9} bytes  {}", written.sha256, written.bytes, written.path.display());
         is_good &= tell_findings(&written.path)?;
     }
@@ -32,10 +62,7 @@ pub fn make(handler: Option<PathBuf>, out: &Path) -> anyhow::Result<u8> {
 }
 
 /// Looks for what kills deployments.
-///
-/// # Errors
-/// When the zip cannot be read.
-pub fn look_into(zip: &Path) -> anyhow::Result<u8> {
+fn look_into(zip: &Path) -> anyhow::Result<u8> {
     let is_good = tell_findings(zip).with_context(|| format!("read {}", zip.display()))?;
     if is_good {
         println!("{}: nothing found that would keep it from running", zip.display());
@@ -49,8 +76,11 @@ fn tell_findings(zip: &Path) -> anyhow::Result<bool> {
     Ok(findings.is_empty())
 }
 
-/// Builds the handler as it is deployed: static, optimised, without the lab.
+/// Builds the handler as it is deployed: static, optimised, with no feature that only the lab asks for.
 fn build() -> anyhow::Result<PathBuf> {
+    let checkout = checkout::find().context(
+        "a static handler is built in a checkout of the project: run the lab there, or give one with --handler",
+    )?;
     let rustc = Command::new("rustc").args(["--print", "target-libdir", "--target", TARGET]).output();
     let libdir = rustc.ok().and_then(|it| String::from_utf8(it.stdout).ok()).unwrap_or_default();
     if !Path::new(libdir.trim()).is_dir() {
@@ -59,6 +89,6 @@ fn build() -> anyhow::Result<PathBuf> {
              that was built elsewhere with --handler"
         );
     }
-    let target = build_with(&["--locked", "--target", TARGET])?;
-    Ok(target.join(TARGET).join("release/handler"))
+    handler::build(&checkout, &["--locked", "--target", TARGET])?
+        .context("cargo is not installed (https://rustup.rs): install it, or give a handler with --handler")
 }

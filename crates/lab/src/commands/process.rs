@@ -12,86 +12,101 @@ use serde_json::{Value, json};
 use tokio::time::sleep;
 use walkdir::WalkDir;
 
-use super::{EXIT_OK, EXIT_WRONG, UsageError, interrupted, stage};
-use crate::emulator::{
-    listener::HttpPort,
-    session::{Blobs, Session, SessionOptions, last_lines},
-};
+use super::app::{AppArgs, SettingArgs, variant_parser};
 use crate::{
     app::{
         blob_message::{BlobMessage, POISON_QUEUE},
         own,
     },
-    machine::{storage::Uploaded, terminal::Progress, workspace::Folder},
+    emulator::{
+        listener::HttpPort,
+        session::{Blobs, Session, SessionOptions, last_lines},
+    },
+    machine::{
+        exit::{EXIT_OK, EXIT_WRONG, UsageError, interrupted},
+        storage::Uploaded,
+        terminal::Progress,
+        workspace::Folder,
+    },
 };
-use incident_labs::functions::{INPUT_CONTAINER, RESULTS_CONTAINER};
+use incident_labs::{
+    functions::{INPUT_CONTAINER, RESULTS_CONTAINER},
+    settings::Variant,
+};
 
 const PARALLEL_UPLOADS: usize = 4;
 const PACE: Duration = Duration::from_millis(200);
 /// Longer than any run: a poisoned message is looked at once.
 const POISON_LEASE: Duration = Duration::from_secs(24 * 3600);
 
-/// What `lab process` was asked for.
-#[derive(Debug)]
-pub struct ProcessOptions {
-    pub paths: Vec<PathBuf>,
-    /// A handler; built if not set.
-    pub handler: Option<PathBuf>,
-    pub settings: Vec<(String, String)>,
-    /// One JSON object per line instead of a table.
-    pub json: bool,
-    /// Whether the run folder stays.
-    pub keep: bool,
+/// Send files through storage, blob trigger and handler, and check each result.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Example:     cargo lab process --variant buffering photos/ Cargo.toml
+Exit codes:  0 every result is right; 1 some are wrong or failed five times; 3 it could not run; 64 usage")]
+pub struct Process {
+    /// Files, and folders whose files are taken with their path.
+    #[arg(required = true)]
+    paths: Vec<PathBuf>,
+    /// How the handler holds a blob while it is processed.
+    #[arg(long, value_parser = variant_parser(), default_value = "streaming")]
+    variant: Variant,
+    /// Print one JSON object per line instead of a table.
+    #[arg(long)]
+    json: bool,
+    /// Keep the run folder (it is always kept when something went wrong).
+    #[arg(long)]
+    keep: bool,
+    #[command(flatten)]
+    app: AppArgs,
+    #[command(flatten)]
+    settings: SettingArgs,
 }
 
 /// Blob names and the files they are made from.
 type Files = BTreeMap<String, PathBuf>;
 
-/// Processes all files and says whether each result is right.
-///
-/// # Errors
-/// When a file is missing, or the lab cannot run.
-pub async fn run(options: ProcessOptions) -> anyhow::Result<u8> {
-    let files = collect(&options.paths)?;
-    let dir = tempfile::Builder::new().prefix("lab-process-").tempdir().context("make a run folder")?;
-    let folder = dir.path().to_owned();
-    let result = run_in(&folder, &files, options.handler, options.settings, options.json).await;
-    if options.keep || !matches!(result, Ok(EXIT_OK)) {
-        eprintln!("run folder kept: {}", dir.keep().display());
+impl Process {
+    /// Processes all files and says whether each result is right.
+    ///
+    /// # Errors
+    /// When a file is missing, or the lab cannot run.
+    pub async fn run(self) -> anyhow::Result<u8> {
+        let files = collect(&self.paths)?;
+        let dir = tempfile::Builder::new().prefix("lab-process-").tempdir().context("make a run folder")?;
+        let result = self.run_in(dir.path(), &files).await;
+        if self.keep || !matches!(result, Ok(EXIT_OK)) {
+            eprintln!("run folder kept: {}", dir.keep().display());
+        }
+        result
     }
-    result
-}
 
-async fn run_in(
-    folder: &Path,
-    files: &Files,
-    handler: Option<PathBuf>,
-    settings: Vec<(String, String)>,
-    json: bool,
-) -> anyhow::Result<u8> {
-    let script_root = folder.join("stage");
-    stage::make(&script_root, handler)?;
-    let folder = Folder::open(folder).await?;
-    let options = SessionOptions {
-        script_root: own::read(&script_root, &folder.tables())?.with_settings(settings),
-        containers: own::containers(),
-        folder,
-        pace: Some(PACE),
-        port: HttpPort::Free,
-        echo: None,
-    };
-    let session = Session::start(options).await?;
-    let outcome = tokio::select! {
-        outcome = send_and_check(session.blobs()?, files, json) => outcome,
-        reason = session.host.stopped() => Err(anyhow::anyhow!("the host stopped: {reason}")),
-        result = interrupted() => Err(result.err().map_or_else(|| anyhow::anyhow!("interrupted"), Into::into)),
-    };
-    if outcome.is_err() {
-        let traces = session.folder.tables().join("traces.jsonl");
-        last_lines(&traces, "message", 5).unwrap_or_default().iter().for_each(|it| eprintln!("  {it}"));
+    async fn run_in(&self, folder: &Path, files: &Files) -> anyhow::Result<u8> {
+        let script_root = self.app.serve_from(&self.app.own()?, &folder.join("stage"))?;
+        let folder = Folder::open(folder).await?;
+        let variant = ("BLOB_VARIANT".to_owned(), self.variant.name().to_owned());
+        let settings = [variant].into_iter().chain(self.settings.settings.iter().cloned());
+        let options = SessionOptions {
+            script_root: own::read(&script_root, &folder.tables())?.with_settings(settings),
+            containers: own::containers(),
+            folder,
+            pace: Some(PACE),
+            port: HttpPort::Free,
+            echo: None,
+        };
+        let session = Session::start(options).await?;
+        let outcome = tokio::select! {
+            outcome = send_and_check(session.blobs()?, files, self.json) => outcome,
+            reason = session.host.stopped() => Err(anyhow::anyhow!("the host stopped: {reason}")),
+            result = interrupted() => Err(result.err().map_or_else(|| anyhow::anyhow!("interrupted"), Into::into)),
+        };
+        if outcome.is_err() {
+            let traces = session.folder.tables().join("traces.jsonl");
+            last_lines(&traces, "message", 5).unwrap_or_default().iter().for_each(|it| eprintln!("  {it}"));
+        }
+        session.stop(Duration::from_secs(1)).await;
+        outcome
     }
-    session.stop(Duration::from_secs(1)).await;
-    outcome
 }
 
 /// Files and the files under folders, each with the name its blob gets.

@@ -1,11 +1,10 @@
 //! `lab redrive`: gives blobs that failed too often another five tries.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use url::Url;
 
-use super::EXIT_OK;
 use crate::{
     app::{
         blob_message::{POISON_QUEUE, trigger_queue},
@@ -13,17 +12,50 @@ use crate::{
     },
     machine::{
         azurite::{Azurite, Ports},
+        exit::EXIT_OK,
         storage::{Storage, developer_account},
         workspace::{Folder, FolderError},
     },
 };
 use incident_labs::blob::StorageAccount;
 
-/// Moves the poison queue of a run folder back, whether or not a lab is running on it.
-///
-/// # Errors
-/// When the folder has no storage, or storage does not answer.
-pub async fn run(folder: &Path) -> anyhow::Result<u8> {
+/// Move blobs that failed five times from the poison queue back to the trigger.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Example:     cargo lab redrive --folder .lab/start
+             cargo lab redrive --storage-url https://ACCOUNT.blob.core.windows.net
+Account:     --storage-url as whoever is signed in (az login)
+Exit codes:  0 moved (perhaps none); 3 it could not run; 64 usage")]
+pub struct Redrive {
+    /// Folder of a running or stopped `lab start`.
+    #[arg(long, default_value = ".lab/start", conflicts_with = "storage_url")]
+    folder: PathBuf,
+    /// Blob endpoint of an app's account instead.
+    #[arg(long, value_name = "URL")]
+    storage_url: Option<Url>,
+    /// The app's trigger queue, where the account has several.
+    #[arg(long, requires = "storage_url", value_name = "NAME")]
+    queue: Option<String>,
+}
+
+impl Redrive {
+    /// Moves the poison queue of a run folder or of an account.
+    ///
+    /// # Errors
+    /// When storage is not there or does not answer, or the account has not one trigger queue.
+    pub async fn run(self) -> anyhow::Result<u8> {
+        let (moved, target) = match self.storage_url {
+            Some(url) => on_account(&url, self.queue).await?,
+            None => in_folder(&self.folder).await?,
+        };
+        let count = moved.len();
+        println!("{count} {} moved from {POISON_QUEUE} to {target}", if count == 1 { "message" } else { "messages" });
+        Ok(EXIT_OK)
+    }
+}
+
+/// Whether or not a lab is running on the folder.
+async fn in_folder(folder: &Path) -> anyhow::Result<(Vec<String>, String)> {
     let target = trigger_queue();
     let moved = match Folder::open(folder).await {
         Ok(folder) => {
@@ -39,25 +71,14 @@ pub async fn run(folder: &Path) -> anyhow::Result<u8> {
         }
         Err(error) => return Err(error.into()),
     };
-    tell(&moved, &target);
-    Ok(EXIT_OK)
+    Ok((moved, target))
 }
 
-/// Moves the poison queue of an account back, into the trigger queue of the app that uses it.
-///
-/// # Errors
-/// When the account refuses or is away, or has not one trigger queue.
-pub async fn run_on(storage_url: &Url, queue: Option<String>) -> anyhow::Result<u8> {
+async fn on_account(storage_url: &Url, queue: Option<String>) -> anyhow::Result<(Vec<String>, String)> {
     let storage = Storage::open(&developer_account(storage_url)?)?;
     let target = match queue {
         Some(queue) => queue,
         None => only_trigger_queue(&storage).await?,
     };
-    tell(&redrive(&storage, &target).await?, &target);
-    Ok(EXIT_OK)
-}
-
-fn tell(moved: &[String], target: &str) {
-    let count = moved.len();
-    println!("{count} {} moved from {POISON_QUEUE} to {target}", if count == 1 { "message" } else { "messages" });
+    Ok((redrive(&storage, &target).await?, target))
 }

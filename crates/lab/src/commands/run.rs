@@ -5,7 +5,7 @@ use std::{fmt, marker::PhantomData};
 use clap::{ArgMatches, Command, FromArgMatches, Subcommand, error::ErrorKind};
 use futures::future::LocalBoxFuture;
 
-use super::stage;
+use super::app::AppArgs;
 use crate::{
     app::{
         ScriptRoot, own,
@@ -39,7 +39,8 @@ fn on_this_machine(request: AppRequest) -> LocalBoxFuture<'static, anyhow::Resul
         // Locked before anything in it is touched; what a killed run left is ended.
         let work = Folder::open(&work).await?;
         let script_root = work.path().join("stage");
-        stage::make_of(&script_root, handler, functions)?;
+        let app = AppArgs { handler, ..AppArgs::default() };
+        app.stage_some(&app.own()?, &script_root, functions)?;
         let script_root = ScriptRoot::read(&script_root)?;
         let platform = LocalPlatform::new(work, script_root, own::containers(), own::settings);
         Ok(Box::new(platform) as Box<dyn Platform>)

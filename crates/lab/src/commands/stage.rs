@@ -1,84 +1,61 @@
 //! `lab stage`: the script root, with a handler built for it.
 
-use std::{
-    path::{Path, PathBuf},
-    process::{Command, Stdio},
+use std::path::{Path, PathBuf};
+
+use super::app::{AppArgs, variant_parser};
+use crate::{
+    app::{preset::preset, stage::write_local_settings},
+    machine::exit::{EXIT_OK, UsageError},
 };
+use incident_labs::settings::Variant;
 
-use anyhow::{Context, ensure};
-
-use super::EXIT_OK;
-use crate::app::stage::{stage_some, write_local_settings};
-use incident_labs::{
-    functions::{FUNCTIONS, REPLAY_FUNCTIONS},
-    settings::Variant,
-};
-
-/// The source tree this lab was built from.
-pub fn source() -> &'static Path {
-    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
+/// Make the flat script root a Functions host wants.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Example:     cargo lab stage --local --preset streaming && func start --script-root target/stage
+Exit codes:  0 staged; 3 refused, or the handler does not build; 64 usage")]
+pub struct Stage {
+    /// Where to.
+    #[arg(long, default_value = "target/stage")]
+    out: PathBuf,
+    #[command(flatten)]
+    app: AppArgs,
+    /// Also write local.settings.json, for `func start`.
+    #[arg(long, requires = "preset")]
+    local: bool,
+    /// Settings for local.settings.json.
+    #[arg(long, value_parser = variant_parser(), requires = "local")]
+    preset: Option<Variant>,
 }
 
-/// Stages the app, building the handler unless one is given.
-///
-/// # Errors
-/// When the handler does not build, or the app is refused.
-pub fn run(out: &Path, handler: Option<PathBuf>, local: Option<Variant>) -> anyhow::Result<u8> {
-    make(out, handler)?;
-    if let Some(variant) = local {
-        write_local_settings(out, variant)?;
+impl Stage {
+    /// Stages the app.
+    ///
+    /// # Errors
+    /// When there is no handler, or the app is refused.
+    pub fn run(self) -> anyhow::Result<u8> {
+        let (app, out) = (self.app.any()?, self.out.display());
+        if self.local && !app.is_own() {
+            let text = "--local writes the labs' own settings, and this app is another one: write its local.settings.json by hand";
+            return Err(UsageError(text.to_owned()).into());
+        }
+        self.app.stage(&app, &self.out)?;
+        if let Some(variant) = self.preset {
+            write_local_settings(&self.out, preset(variant))?;
+        }
+        println!("staged in {out}");
+        if self.local {
+            println!("next: `cargo lab azurite` in one terminal, `func start --script-root {out}` in another");
+        }
+        Ok(EXIT_OK)
     }
-    println!("staged in {}", out.display());
-    if local.is_some() {
-        println!("next: `cargo lab azurite` in one terminal, `func start --script-root {}` in another", out.display());
-    }
-    Ok(EXIT_OK)
 }
 
-/// Stages the app without a word on stdout.
+/// Stages the project's own app without a word on stdout.
 ///
 /// # Errors
-/// When the handler does not build, or the app is refused.
+/// When there is no handler, or the app is refused.
 pub fn make(out: &Path, handler: Option<PathBuf>) -> anyhow::Result<()> {
-    make_of(out, handler, FUNCTIONS)
-}
-
-/// Stages the replay lab's functions alone: without the blob function there is no worker and no storage to start.
-///
-/// # Errors
-/// When the handler does not build, or the app is refused.
-pub fn make_replay(out: &Path, handler: Option<PathBuf>) -> anyhow::Result<()> {
-    make_of(out, handler, REPLAY_FUNCTIONS)
-}
-
-/// Stages some of the functions.
-///
-/// # Errors
-/// When the handler does not build, or the app is refused.
-pub fn make_of(out: &Path, handler: Option<PathBuf>, functions: &[&str]) -> anyhow::Result<()> {
-    let handler = handler.map_or_else(build, Ok)?;
-    Ok(stage_some(source(), &handler, out, FUNCTIONS, functions)?)
-}
-
-/// Builds the handler as it is deployed: optimised, without the lab.
-///
-/// # Errors
-/// When cargo is not there, or fails.
-pub fn build() -> anyhow::Result<PathBuf> {
-    Ok(build_with(&[])?.join("release/handler"))
-}
-
-/// The same with more options for cargo; gives the target folder.
-pub(super) fn build_with(options: &[&str]) -> anyhow::Result<PathBuf> {
-    let target = source().join("target");
-    let status = Command::new(option_env!("CARGO").unwrap_or("cargo"))
-        .args(["build", "--release", "--bin", "handler", "--no-default-features", "--target-dir"])
-        .arg(&target)
-        .args(options)
-        .current_dir(source())
-        .stdin(Stdio::null())
-        .status()
-        .context("run cargo to build the handler (or give one with --handler)")?;
-    ensure!(status.success(), "the handler does not build: cargo's own message is above");
-    Ok(target)
+    let args = AppArgs { handler, ..AppArgs::default() };
+    args.stage(&args.own()?, out)
 }

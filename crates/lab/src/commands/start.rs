@@ -6,71 +6,96 @@ use std::{
     time::Duration,
 };
 
-use super::{EXIT_OK, interrupted, stage};
-use crate::emulator::{
-    listener::HttpPort,
-    session::{Blobs, Session, SessionOptions},
-};
+use super::app::{AppArgs, SettingArgs, variant_parser};
 use crate::{
-    app::own,
-    emulator::host::{Echo, Level, LogLine},
-    machine::workspace::{Folder, kill_processes_of},
+    app::{ScriptRoot, own, preset::preset},
+    emulator::{
+        host::{Echo, Level, LogLine},
+        listener::HttpPort,
+        session::{Blobs, Session, SessionOptions},
+    },
+    machine::{
+        exit::{EXIT_OK, UsageError, interrupted},
+        workspace::{Folder, kill_processes_of},
+    },
 };
 use custom_handler::wire::WEBHOOK_PATH;
+use incident_labs::settings::Variant;
 
-/// What `lab start` was asked for.
-#[derive(Debug)]
-pub struct StartOptions {
-    pub folder: PathBuf,
-    /// A staged app; if not set the app is staged into the run folder.
-    pub stage: Option<PathBuf>,
-    /// A handler for that; built if not set.
-    pub handler: Option<PathBuf>,
-    pub settings: Vec<(String, String)>,
-    /// Longest time a new blob goes unnoticed.
-    pub pace: Option<Duration>,
-    /// Where HTTP functions and webhooks listen.
-    pub port: HttpPort,
+/// Run storage, host, triggers and task hub until Ctrl-C; the folder goes on where it was left, even after kill -9.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Example:     cargo lab start --preset buffering --set BLOB_BLOCK_MIB=4
+             cargo lab start --script-root my-app       (any custom handler's app, with its local.settings.json)
+Exit codes:  0 stopped by Ctrl-C; 3 it could not run, or the host gave up; 64 usage")]
+pub struct Start {
+    /// Run folder: storage data, tables, logs.
+    #[arg(long, default_value = ".lab/start")]
+    folder: PathBuf,
+    /// Settings to run the labs' app under [default: streaming].
+    #[arg(long, value_parser = variant_parser())]
+    preset: Option<Variant>,
+    /// Look for blobs and messages at least this often (the host's own pace is 2000).
+    #[arg(long, value_name = "MS")]
+    pace_ms: Option<u64>,
+    /// Port of the HTTP functions and webhooks on 127.0.0.1 (7071, or any free one if that is taken).
+    #[arg(long)]
+    port: Option<u16>,
+    #[command(flatten)]
+    app: AppArgs,
+    #[command(flatten)]
+    settings: SettingArgs,
 }
 
-/// Runs until Ctrl-C; a second one skips the drain.
-///
-/// # Errors
-/// When it cannot be started, or the host gives up.
-pub async fn run(options: StartOptions) -> anyhow::Result<u8> {
-    // Locked before anything in it is touched: another lab may be serving the app staged there.
-    let folder = Folder::open(&options.folder).await?;
-    let path = folder.path().to_owned();
-    let script_root = match options.stage {
-        Some(stage) => stage,
-        None => {
-            let out = path.join("stage");
-            stage::make(&out, options.handler)?;
-            out
+impl Start {
+    /// Runs until Ctrl-C; a second one skips the drain.
+    ///
+    /// # Errors
+    /// When it cannot be started, or the host gives up.
+    pub async fn run(self) -> anyhow::Result<u8> {
+        // Locked before anything in it is touched: another lab may be serving the app staged there.
+        let folder = Folder::open(&self.folder).await?;
+        let path = folder.path().to_owned();
+        let session = Session::start(self.options(folder)?).await?;
+        introduce(&session);
+        let gave_up = tokio::select! {
+            reason = session.ended() => Some(reason),
+            result = interrupted() => { result?; None }
+        };
+        eprintln!("stopping; Ctrl-C again to stop at once");
+        tokio::select! {
+            () = session.stop(Duration::from_secs(10)) => {}
+            result = interrupted() => { result?; kill_processes_of(&path); }
         }
-    };
-    let session = Session::start(SessionOptions {
-        script_root: own::read(&script_root, &folder.tables())?.with_settings(options.settings),
-        containers: own::containers(),
-        folder,
-        pace: options.pace,
-        port: options.port,
-        echo: console(),
-    })
-    .await?;
-    introduce(&session);
-    let gave_up = tokio::select! {
-        reason = session.ended() => Some(reason),
-        result = interrupted() => { result?; None }
-    };
-    eprintln!("stopping; Ctrl-C again to stop at once");
-    tokio::select! {
-        () = session.stop(Duration::from_secs(10)) => {}
-        result = interrupted() => { result?; kill_processes_of(&path); }
+        match gave_up {
+            Some(reason) => anyhow::bail!(reason),
+            None => Ok(EXIT_OK),
+        }
     }
-    match gave_up {
-        Some(reason) => anyhow::bail!(reason),
-        None => Ok(EXIT_OK),
+
+    fn options(self, folder: Folder) -> anyhow::Result<SessionOptions> {
+        let app = self.app.any()?;
+        let script_root = ScriptRoot::read(&self.app.serve_from(&app, &folder.path().join("stage"))?)?;
+        let (script_root, containers) = if app.is_own() {
+            // What local.settings.json says wins over the preset nobody asked for, not over the one asked for.
+            let defaults = if self.preset.is_none() { preset(Variant::Streaming) } else { Vec::new() };
+            let script_root = script_root.with_defaults(defaults).with_defaults(own::settings(&folder.tables()));
+            (script_root.with_settings(self.preset.map(preset).unwrap_or_default()), own::containers())
+        } else if self.preset.is_some() {
+            let text =
+                "--preset is for the labs' own app, and this one is another: give its settings with --set NAME=VALUE";
+            return Err(UsageError(text.to_owned()).into());
+        } else {
+            (script_root, Vec::new())
+        };
+        Ok(SessionOptions {
+            script_root: script_root.with_settings(self.settings.settings),
+            containers,
+            folder,
+            pace: self.pace_ms.map(Duration::from_millis),
+            port: self.port.map_or(HttpPort::Usual, HttpPort::Given),
+            echo: console(),
+        })
     }
 }
 
@@ -95,10 +120,14 @@ fn introduce_storage(blobs: &Blobs) {
     let account = blobs.azurite.account();
     let table = blobs.azurite.ports()[2];
     let input = blobs.inputs.first().map(String::as_str).unwrap_or_default();
+    let results = match blobs.outputs.as_slice() {
+        [] => String::new(),
+        outputs => format!("; results appear in container {}", outputs.join(", ")),
+    };
     println!("  blob     {}", account.blob_endpoint);
     println!("  queue    {}", account.queue_endpoint);
     println!("  table    http://127.0.0.1:{table}/{}", account.name);
-    println!("  upload   to container {input}; results appear in container results, for example");
+    println!("  upload   to container {}{results}, for example", blobs.inputs.join(" or "));
     println!("           az storage blob upload --blob-endpoint {} --auth-mode key \\", account.blob_endpoint);
     println!("             --account-name {} --account-key KEY (Azurite's published one) \\", account.name);
     println!("             --container-name {input} --file FILE --name FILE");

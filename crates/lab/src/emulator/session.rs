@@ -69,6 +69,8 @@ pub struct Blobs {
     pub trigger: BlobTrigger,
     /// Containers blobs are looked for in.
     pub inputs: Vec<String>,
+    /// The other containers the app expects.
+    pub outputs: Vec<String>,
 }
 
 impl Session {
@@ -186,7 +188,7 @@ impl Blobs {
             storage.ensure_container(container).await?;
         }
         let trigger = BlobTrigger::start(parts, settings).context("open the journal of processed blobs")?;
-        Ok(Self { azurite, storage, trigger, inputs })
+        Ok(Self { azurite, storage, trigger, inputs, outputs: containers })
     }
 }
 

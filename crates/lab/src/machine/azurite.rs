@@ -18,8 +18,14 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use super::workspace::{Folder, FolderError};
-use incident_labs::blob::{AccountError, StorageAccount};
+use super::{
+    checkout::{self, PROJECT},
+    workspace::{Folder, FolderError},
+};
+use incident_labs::{
+    blob::{AccountError, StorageAccount},
+    settings::process_environment,
+};
 
 const PACKAGE: &str = include_str!("../../../../infra/local/package.json");
 const PACKAGE_LOCK: &str = include_str!("../../../../infra/local/package-lock.json");
@@ -258,15 +264,23 @@ fn is_installed(home: &Path) -> bool {
         && fs::read(home.join("node_modules/azurite/package.json")).is_ok_and(pinned)
 }
 
-/// `infra/local` of the source tree, or, for a lab that was moved away from it, a folder beside the executable.
+/// `infra/local` of the checkout, else a folder in the user's cache.
 fn home() -> io::Result<PathBuf> {
-    let source = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../..")).join("infra/local");
-    if source.join("package-lock.json").is_file() {
-        return Ok(source);
+    let local = checkout::find().map(|it| it.join("infra/local"));
+    if let Some(local) = local.filter(|it| it.join("package-lock.json").is_file()) {
+        return Ok(local);
     }
-    let home = std::env::current_exe()?.with_file_name("azurite");
+    let environment = process_environment();
+    let folder = |name: &str| environment.get(name).map(PathBuf::from).filter(|it| it.is_absolute());
+    let cache = folder("XDG_CACHE_HOME").or_else(|| Some(folder("HOME")?.join(".cache")));
+    let cache = cache.ok_or_else(|| io::Error::other("neither XDG_CACHE_HOME nor HOME names a folder for it"))?;
+    let home = cache.join(PROJECT).join("azurite");
     fs::create_dir_all(&home)?;
-    fs::write(home.join("package.json"), PACKAGE)?;
-    fs::write(home.join("package-lock.json"), PACKAGE_LOCK)?;
+    for (name, text) in [("package.json", PACKAGE), ("package-lock.json", PACKAGE_LOCK)] {
+        // Left alone where it is right: another lab may be installing from it.
+        if fs::read(home.join(name)).ok().as_deref() != Some(text.as_bytes()) {
+            fs::write(home.join(name), text)?;
+        }
+    }
     Ok(home)
 }

@@ -2,6 +2,7 @@
 
 pub mod azurite;
 pub mod capacity;
+pub mod checkout;
 pub mod elf;
 pub mod exit;
 pub mod storage;

@@ -16,7 +16,10 @@ use zip::{CompressionMethod, DateTime, ZipWriter, write::SimpleFileOptions};
 
 pub use check::{Finding, check};
 
-use super::stage::{StageError, stage_some};
+use super::{
+    AppSource,
+    stage::{StageError, stage_some},
+};
 use incident_labs::{
     functions::{BLOB_FUNCTION, FUNCTIONS, REPLAY_FUNCTIONS},
     settings::Variant,
@@ -61,14 +64,14 @@ pub enum PackageError {
     Zip(#[from] zip::result::ZipError),
 }
 
-/// Makes a package of the app in `source` with a handler, in the folder `out`.
+/// Makes a package of an app with a handler, in the folder `out`.
 ///
 /// # Errors
 /// When the app is refused, or something cannot be written.
-pub fn package(package: &Package, source: &Path, handler: &Path, out: &Path) -> Result<Written, PackageError> {
+pub fn package(package: &Package, app: &AppSource, handler: &Path, out: &Path) -> Result<Written, PackageError> {
     let scratch = tempfile::tempdir().map_err(io_error(out))?;
     let stage = scratch.path().join("stage");
-    stage_some(source, handler, &stage, FUNCTIONS, package.functions)?;
+    stage_some(app, handler, &stage, FUNCTIONS, package.functions)?;
     if let Some(variant) = package.variant {
         add_arguments(&stage.join("host.json"), variant)?;
     }

@@ -12,8 +12,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use super::preset::preset;
-use incident_labs::settings::Variant;
+use super::AppSource;
 
 /// Name of the executable in the script root and in `host.json`.
 pub const HANDLER: &str = "handler";
@@ -48,13 +47,13 @@ struct Entry {
     mode: u32,
 }
 
-/// Flattens `source` (`host.json`, `functions/*/function.json`) and the handler into `out`. `known` are the functions
-/// the handler has code for. Equal input gives equal output, file modes included.
+/// Flattens an app and its handler into `out`. `known` are the functions the handler has code for. Equal input gives equal
+/// output, file modes included.
 ///
 /// # Errors
 /// All that the host would ignore, or what the file system refused.
-pub fn stage(source: &Path, handler: &Path, out: &Path, known: &[&str]) -> Result<(), StageError> {
-    stage_some(source, handler, out, known, known)
+pub fn stage(app: &AppSource, handler: &Path, out: &Path, known: &[&str]) -> Result<(), StageError> {
+    stage_some(app, handler, out, known, known)
 }
 
 /// The same, with only those of the functions in `out` that are wanted: a package of its own.
@@ -62,19 +61,19 @@ pub fn stage(source: &Path, handler: &Path, out: &Path, known: &[&str]) -> Resul
 /// # Errors
 /// As [`stage`].
 pub fn stage_some(
-    source: &Path,
+    app: &AppSource,
     handler: &Path,
     out: &Path,
     known: &[&str],
     wanted: &[&str],
 ) -> Result<(), StageError> {
-    let mut entries = entries(source, handler)?;
-    let problems = rules::problems(&entries, known);
+    let place = if app.is_own() { HANDLER.into() } else { app.executable() };
+    let mut entries = entries(app, handler, &place)?;
+    let problems = rules::problems(&entries, &place, known);
     if !problems.is_empty() {
         return Err(StageError::Refused(problems));
     }
-    let folder = |path: &Path| path.parent().and_then(Path::to_str).unwrap_or_default().to_owned();
-    entries.retain(|path, _| matches!(folder(path).as_str(), "") || wanted.contains(&folder(path).as_str()));
+    entries.retain(|path, _| !path.ends_with("function.json") || wanted.iter().any(|it| path.starts_with(it)));
     clear(out)?;
     for (path, entry) in &entries {
         write(&out.join(path), &entry.content, entry.mode)?;
@@ -86,31 +85,32 @@ pub fn stage_some(
 ///
 /// # Errors
 /// When it cannot be written.
-pub fn write_local_settings(out: &Path, variant: Variant) -> Result<(), StageError> {
+pub fn write_local_settings(out: &Path, settings: Vec<(String, String)>) -> Result<(), StageError> {
     let mut values = serde_json::Map::new();
     values.insert("FUNCTIONS_WORKER_RUNTIME".into(), "custom".into());
     values.insert("AzureWebJobsStorage".into(), "UseDevelopmentStorage=true".into());
-    values.extend(preset(variant).into_iter().map(|(name, value)| (name, Value::from(value))));
+    values.extend(settings.into_iter().map(|(name, value)| (name, Value::from(value))));
     let text = serde_json::to_vec_pretty(&json!({"IsEncrypted": false, "Values": values})).unwrap_or_default();
-    write(&out.join("local.settings.json"), &text, 0o644)
+    copy_local_settings(out, &text)
+}
+
+/// Adds an app's own `local.settings.json`, for `lab start`. It is no part of a staged app: nobody deploys it.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn copy_local_settings(out: &Path, text: &[u8]) -> Result<(), StageError> {
+    write(&out.join("local.settings.json"), text, 0o644)
 }
 
 /// The allow-list: nothing else is ever shipped.
-fn entries(source: &Path, handler: &Path) -> Result<BTreeMap<PathBuf, Entry>, StageError> {
-    let mut entries = BTreeMap::new();
-    let mut add = |from: &Path, to: PathBuf, mode| {
-        let content = fs::read(from).map_err(io_error(from))?;
-        entries.insert(to, Entry { content, mode });
-        Ok::<_, StageError>(())
-    };
-    add(handler, HANDLER.into(), 0o755)?;
-    add(&source.join("host.json"), "host.json".into(), 0o644)?;
-    let functions = source.join("functions");
-    for entry in fs::read_dir(&functions).map_err(io_error(&functions))? {
-        let folder = entry.map_err(io_error(&functions))?;
-        if folder.path().is_dir() {
-            add(&folder.path().join("function.json"), Path::new(&folder.file_name()).join("function.json"), 0o644)?;
-        }
+fn entries(app: &AppSource, handler: &Path, place: &Path) -> Result<BTreeMap<PathBuf, Entry>, StageError> {
+    let content = fs::read(handler).map_err(io_error(handler))?;
+    let mut entries = BTreeMap::from([
+        (place.to_owned(), Entry { content, mode: 0o755 }),
+        ("host.json".into(), Entry { content: app.host_json.clone(), mode: 0o644 }),
+    ]);
+    for (name, text) in &app.functions {
+        entries.insert(Path::new(name).join("function.json"), Entry { content: text.clone(), mode: 0o644 });
     }
     Ok(entries)
 }

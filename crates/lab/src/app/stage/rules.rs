@@ -8,7 +8,10 @@ use std::{
 use serde_json::Value;
 
 use super::{Entry, HANDLER};
-use crate::{app::blob_trigger::BlobPath, machine::elf};
+use crate::{
+    app::{blob_trigger::BlobPath, source::is_inside},
+    machine::elf,
+};
 
 /// Bindings of one function.
 struct Function<'a> {
@@ -26,11 +29,11 @@ impl Function<'_> {
     }
 }
 
-/// Every reason not to stage these files, in the order of the files.
-pub(super) fn problems(entries: &BTreeMap<PathBuf, Entry>, known: &[&str]) -> Vec<String> {
+/// Every reason not to stage these files with the handler in this place, in the order of the files.
+pub(super) fn problems(entries: &BTreeMap<PathBuf, Entry>, place: &Path, known: &[&str]) -> Vec<String> {
     let mut problems = Vec::new();
     problems.extend(executable(entries));
-    problems.extend(host_json(entries));
+    problems.extend(host_json(entries, place));
     let mut functions = Vec::new();
     for (path, entry) in entries.iter().filter(|(path, _)| path.ends_with("function.json")) {
         let name = path.parent().and_then(Path::to_str).unwrap_or_default();
@@ -62,7 +65,7 @@ fn executable(entries: &BTreeMap<PathBuf, Entry>) -> Option<String> {
         .then(|| "the handler is not an ELF executable for x86-64: build it for x86_64-unknown-linux".to_owned())
 }
 
-fn host_json(entries: &BTreeMap<PathBuf, Entry>) -> Vec<String> {
+fn host_json(entries: &BTreeMap<PathBuf, Entry>, place: &Path) -> Vec<String> {
     let Some(entry) = entries.get(Path::new("host.json")) else { return Vec::new() };
     let host: Value = match serde_json::from_slice(&entry.content) {
         Ok(host) => host,
@@ -70,8 +73,10 @@ fn host_json(entries: &BTreeMap<PathBuf, Entry>) -> Vec<String> {
     };
     let mut problems = Vec::new();
     let executable = host["customHandler"]["description"]["defaultExecutablePath"].as_str().unwrap_or_default();
-    if executable != HANDLER {
-        problems.push(format!("host.json starts {executable:?}: defaultExecutablePath must be {HANDLER:?}"));
+    if Path::new(executable) != place {
+        problems.push(format!("host.json starts {executable:?}: defaultExecutablePath must be {place:?}"));
+    } else if !is_inside(place) {
+        problems.push(format!("host.json starts {executable:?}: defaultExecutablePath must be a path below host.json"));
     }
     if host["extensions"]["http"]["routePrefix"] == "" {
         problems.push("host.json has an empty routePrefix: routes would clash with the host's own".to_owned());
