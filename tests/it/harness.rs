@@ -103,12 +103,17 @@ pub(crate) struct LabProcess {
 impl LabProcess {
     /// Starts it with the handler under test and waits until it says that it runs.
     pub(crate) async fn start(folder: &Path, arguments: &[&str]) -> Self {
+        Self::serve(folder, &[&["--handler", HANDLER], arguments].concat()).await
+    }
+
+    /// The same on any app.
+    pub(crate) async fn serve(folder: &Path, arguments: &[&str]) -> Self {
         fs::create_dir_all(folder).unwrap();
         let folder = folder.canonicalize().unwrap();
         let log = folder.join("lab.log");
         let out = File::create(&log).unwrap();
         let mut child = Command::new(&*LAB)
-            .args(["start", "--handler", HANDLER, "--pace-ms", "200", "--folder"])
+            .args(["start", "--pace-ms", "200", "--folder"])
             .arg(&folder)
             .args(arguments)
             .stdout(out.try_clone().unwrap())
@@ -137,6 +142,18 @@ impl LabProcess {
     pub(crate) async fn interrupt(mut self) -> ExitStatus {
         kill_process(Pid::from_raw(self.child.id().cast_signed()).unwrap(), Signal::INT).unwrap();
         eventually(Duration::from_secs(30), async || self.child.try_wait().unwrap()).await
+    }
+
+    /// What it has printed so far.
+    pub(crate) fn printed(&self) -> String {
+        fs::read_to_string(self.folder.join("lab.log")).unwrap()
+    }
+
+    /// Where its HTTP functions are.
+    pub(crate) fn http_url(&self) -> String {
+        let text = self.printed();
+        let url = text.split_whitespace().find(|it| it.starts_with("http://") && it.contains("/api/")).unwrap();
+        url.split("/api/").next().unwrap().to_owned()
     }
 
     /// Rows of a table of the folder.

@@ -25,6 +25,7 @@ mod lifecycle;
 mod memory;
 mod oom;
 mod oom_verdict;
+mod other_apps;
 mod package;
 mod process;
 mod readme;

@@ -29,6 +29,7 @@ pub(crate) fn options(executable: &str) -> HostOptions {
     HostOptions {
         script_root: PathBuf::new(),
         executable: PathBuf::from(executable),
+        working_directory: PathBuf::new(),
         arguments: Vec::new(),
         app_settings: Vec::new(),
         function_timeout: Duration::from_secs(60),
@@ -46,10 +47,15 @@ pub(crate) fn placeholder() -> HostOptions {
 
 /// The scripted handler in `tests/probe`.
 pub(crate) fn probe() -> HostOptions {
+    options(&probe_path().display().to_string())
+}
+
+/// Its executable.
+pub(crate) fn probe_path() -> PathBuf {
     let target = std::env::current_exe().unwrap();
     let probe = target.parent().unwrap().with_file_name("examples").join("probe");
     assert!(probe.exists(), "{} is missing: run `cargo build --example probe`", probe.display());
-    options(&probe.display().to_string())
+    probe
 }
 
 impl StandIn {
@@ -59,7 +65,8 @@ impl StandIn {
         let (collected, lines) = watch::channel(Vec::new());
         let echo = move |line: &LogLine| collected.send_modify(|it: &mut Vec<LogLine>| it.push(line.clone()));
         let log = HostLog::new(tables.clone(), Identity::new("app"), Some(Box::new(echo)));
-        let options = HostOptions { script_root: folder.path().to_owned(), ..options };
+        let root = folder.path().to_owned();
+        let options = HostOptions { script_root: root.clone(), working_directory: root, ..options };
         let host = Host::start(options, log).await.unwrap();
         Self { host, folder, tables, lines }
     }

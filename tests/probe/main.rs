@@ -1,8 +1,9 @@
 //! A handler that does what each request tells it: how the tests make the host stand-in see deaths, silence and odd
 //! answers from a real process.
 //!
-//! A request's `Data` is the script: `stdout` and `stderr` (lines to print), then one of `reply` (`code`, `type`,
-//! `body`), `exit` (a code), `kill`, `hang`, `environment`. Started with `silent`, it never listens.
+//! A request's `Data` is the script, or the whole blob or the HTTP body in it: `stdout` and `stderr` (lines to print), then
+//! one of `reply` (`code`, `type`, `body`), `exit` (a code), `kill`, `hang`, `environment`. Started with `silent`, it never
+//! listens.
 
 use std::{collections::BTreeMap, io::Write};
 
@@ -12,6 +13,7 @@ use axum::{
     http::{Response, StatusCode, header::CONTENT_TYPE},
     routing::get,
 };
+use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 
 #[tokio::main(flavor = "current_thread")]
@@ -32,7 +34,7 @@ fn variables() -> BTreeMap<String, String> {
 }
 
 async fn invoke(Json(envelope): Json<Value>) -> Response<Body> {
-    let script = &envelope["Data"];
+    let script = &script(&envelope["Data"]);
     for line in script["stdout"].as_array().into_iter().flatten().filter_map(Value::as_str) {
         println!("{line}");
     }
@@ -51,10 +53,19 @@ async fn invoke(Json(envelope): Json<Value>) -> Response<Body> {
     }
     if script["environment"] == true {
         let here = std::env::current_dir().unwrap_or_default();
-        let logs = [json!(variables()).to_string(), here.display().to_string()];
+        let arguments: Vec<String> = std::env::args().skip(1).collect();
+        let mut logs = vec![json!(variables()).to_string(), here.display().to_string()];
+        logs.extend(arguments);
         return reply(&json!({"code": 200, "type": "application/json", "body": json!({"Logs": logs}).to_string()}));
     }
     reply(&script["reply"])
+}
+
+fn script(data: &Value) -> Value {
+    let blob = data["blob"].as_str().and_then(|it| STANDARD.decode(it).ok());
+    let body = data["req"]["Body"].as_str().map(|it| it.as_bytes().to_vec());
+    let text = blob.or(body);
+    text.map_or_else(|| data.clone(), |it| serde_json::from_slice(&it).unwrap_or_default())
 }
 
 fn reply(reply: &Value) -> Response<Body> {

@@ -1,6 +1,11 @@
 //! A function with a blob trigger: which blobs it wants, and what they are called to it.
 
-use super::{AppError, FunctionJson, ScriptRoot};
+use std::path::PathBuf;
+
+use super::{
+    AppError, FunctionJson, ScriptRoot,
+    function_json::{has_expression, is_deferred, is_trigger, text},
+};
 
 /// A function triggered by the blobs of one container.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,6 +18,10 @@ pub struct BlobFunction {
     pub connection: String,
     /// Where and which blobs.
     pub path: BlobPath,
+    /// Whether the handler is sent facts about a blob; else it is sent the whole blob.
+    pub is_deferred: bool,
+    /// Its `function.json`.
+    pub file: PathBuf,
 }
 
 /// A trigger's path: a container, and a blob name with at most one parameter, for example `input/{name}`.
@@ -30,19 +39,29 @@ impl BlobFunction {
     /// # Errors
     /// When one names a path the trigger cannot follow.
     pub fn all(root: &ScriptRoot) -> Result<Vec<Self>, AppError> {
-        root.functions().iter().filter_map(|it| Self::declared(it).transpose()).collect()
+        root.functions().iter().filter_map(|it| Self::declared(root, it).transpose()).collect()
     }
 
-    fn declared(function: &FunctionJson) -> Result<Option<Self>, AppError> {
+    fn declared(root: &ScriptRoot, function: &FunctionJson) -> Result<Option<Self>, AppError> {
         let Some(trigger) = function.binding_of("blobTrigger") else { return Ok(None) };
-        let text = |field: &str| trigger[field].as_str().unwrap_or_default().to_owned();
-        let path = BlobPath::parse(&text("path")).ok_or_else(|| {
-            let problem = format!("the trigger path {:?} cannot be followed", text("path"));
+        let path = root.resolve(text(trigger, "path")).map_err(|name| {
+            let problem = format!("%{name}% in the trigger path is no app setting");
+            AppError::new(&function.file, problem, format!("set {name} in local.settings.json or with --set"))
+        })?;
+        let path = BlobPath::parse(&path).ok_or_else(|| {
+            let problem = format!("the trigger path {path:?} cannot be followed");
             AppError::new(&function.file, problem, "write `container/{name}`, with at most one parameter")
         })?;
-        let connection = Some(text("connection")).filter(|it| !it.is_empty());
-        let connection = connection.unwrap_or_else(|| "AzureWebJobsStorage".to_owned());
-        Ok(Some(Self { name: function.name.clone(), binding: text("name"), connection, path }))
+        let connection = Some(text(trigger, "connection")).filter(|it| !it.is_empty()).unwrap_or("AzureWebJobsStorage");
+        let mut others = function.bindings.iter().filter(|it| !is_trigger(it));
+        Ok(Some(Self {
+            name: function.name.clone(),
+            binding: text(trigger, "name").to_owned(),
+            connection: connection.to_owned(),
+            path,
+            is_deferred: is_deferred(trigger) && !others.any(has_expression),
+            file: function.file.clone(),
+        }))
     }
 
     /// The id the storage extension files receipts and messages under.

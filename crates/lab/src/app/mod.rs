@@ -14,6 +14,6 @@ mod source;
 pub mod stage;
 
 pub use error::AppError;
-pub use function_json::FunctionJson;
+pub use function_json::{FunctionJson, is_binding};
 pub use script_root::ScriptRoot;
 pub use source::AppSource;

@@ -95,6 +95,19 @@ impl ScriptRoot {
     pub fn setting(&self, name: &str) -> Option<&str> {
         self.settings.iter().rev().find(|it| it.0 == name).map(|it| it.1.as_str())
     }
+
+    /// Replaces each `%NAME%` by the setting of that name.
+    ///
+    /// # Errors
+    /// A name that is no setting.
+    pub(super) fn resolve(&self, text: &str) -> Result<String, String> {
+        let mut resolved = String::new();
+        for (at, part) in text.split('%').enumerate() {
+            // Every other part stands between two signs.
+            resolved += if at % 2 == 0 { part } else { self.setting(part).ok_or_else(|| part.to_owned())? };
+        }
+        Ok(resolved)
+    }
 }
 
 fn parse(file: &Path, text: &[u8]) -> Result<Value, AppError> {

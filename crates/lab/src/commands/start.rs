@@ -13,6 +13,7 @@ use crate::{
         host::{Echo, Level, LogLine},
         listener::HttpPort,
         session::{Blobs, Session, SessionOptions},
+        unserved,
     },
     machine::{
         exit::{EXIT_OK, UsageError, interrupted},
@@ -56,7 +57,10 @@ impl Start {
         // Locked before anything in it is touched: another lab may be serving the app staged there.
         let folder = Folder::open(&self.folder).await?;
         let path = folder.path().to_owned();
-        let session = Session::start(self.options(folder)?).await?;
+        let options = self.options(folder)?;
+        let unserved = unserved(&options.script_root);
+        let session = Session::start(options).await?;
+        unserved.iter().for_each(|it| println!("  not served here: {it}"));
         introduce(&session);
         let gave_up = tokio::select! {
             reason = session.ended() => Some(reason),

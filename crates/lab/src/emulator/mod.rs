@@ -6,4 +6,7 @@ pub mod http_trigger;
 pub mod listener;
 pub mod local;
 pub mod session;
+mod surroundings;
 pub mod task_hub;
+
+pub use surroundings::unserved;

@@ -9,6 +9,7 @@ use super::listener::{HttpHost, HttpParts, HttpPort};
 use super::{
     blob_trigger::{BlobTrigger, TriggerParts, TriggerSettings},
     host::{Echo, Host, HostLog, HostOptions, Identity},
+    surroundings::{check, provide},
     task_hub::TaskHub,
 };
 use crate::{
@@ -22,10 +23,6 @@ use crate::{
 };
 use incident_labs::worker::cgroup;
 
-/// The connection every app has: the host keeps its queues and receipts there.
-const STORAGE: &str = "AzureWebJobsStorage";
-/// What a connection to the local emulator says.
-const DEVELOPMENT_STORAGE: &str = "UseDevelopmentStorage=true";
 /// How long a worker may take to follow its front.
 const TIDY_TIME: Duration = Duration::from_secs(2);
 
@@ -81,9 +78,11 @@ impl Session {
     pub async fn start(options: SessionOptions) -> anyhow::Result<Self> {
         let SessionOptions { folder, script_root, containers, pace, port, echo } = options;
         let functions = BlobFunction::all(&script_root)?;
+        check(&script_root, &functions)?;
+        HostOptions::new(&script_root)?.check_executable(&script_root)?;
         let listener = port.listen().await?;
         let azurite = if functions.is_empty() { None } else { Some(Azurite::start(&folder, Ports::Free).await?) };
-        let root = with_surroundings(script_root, &folder, azurite.as_ref(), listener.local_addr()?.port());
+        let root = provide(script_root, &folder, azurite.as_ref(), listener.local_addr()?.port());
         let tables = Tables::open(&folder.tables()).context("open the tables")?;
         let mut host_options = HostOptions::new(&root)?;
         // The handler's rows and the host's are joined by the ids that the host sends only then.
@@ -190,21 +189,6 @@ impl Blobs {
         let trigger = BlobTrigger::start(parts, settings).context("open the journal of processed blobs")?;
         Ok(Self { azurite, storage, trigger, inputs, outputs: containers })
     }
-}
-
-/// Adds what the platform gives every app: below the app's own settings, except that development storage is this session's.
-fn with_surroundings(root: ScriptRoot, folder: &Folder, azurite: Option<&Azurite>, port: u16) -> ScriptRoot {
-    let connection = azurite.and_then(|it| it.account().connection_string());
-    let own = [
-        Some(("FUNCTIONS_WORKER_RUNTIME", "custom".to_owned())),
-        Some(("WEBSITE_HOSTNAME", format!("localhost:{port}"))),
-        connection.clone().map(|it| (STORAGE, it)),
-    ];
-    let root = root.with_defaults(own.into_iter().flatten().map(|(name, value)| (name.to_owned(), value)));
-    let is_local = |name: &str| root.setting(name).is_some_and(|it| it.trim_end_matches(';') == DEVELOPMENT_STORAGE);
-    let names = root.settings().iter().map(|it| &it.0).filter(|it| is_local(it));
-    let here: Vec<_> = names.filter_map(|it| Some((it.clone(), connection.clone()?))).collect();
-    root.with_settings(here.into_iter().chain([folder.mark()]))
 }
 
 /// The last lines of a table's column, to show what went wrong.

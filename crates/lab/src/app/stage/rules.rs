@@ -9,7 +9,11 @@ use serde_json::Value;
 
 use super::{Entry, HANDLER};
 use crate::{
-    app::{blob_trigger::BlobPath, source::is_inside},
+    app::{
+        blob_trigger::BlobPath,
+        function_json::{has_expression, is_deferred, is_trigger, text},
+        source::is_inside,
+    },
     machine::elf,
 };
 
@@ -166,27 +170,6 @@ fn routes(functions: &[Function<'_>]) -> Vec<String> {
         }
     }
     problems
-}
-
-fn text<'a>(binding: &'a Value, field: &str) -> &'a str {
-    binding[field].as_str().unwrap_or_default()
-}
-
-fn is_trigger(binding: &Value) -> bool {
-    text(binding, "type").to_lowercase().ends_with("trigger")
-}
-
-fn is_deferred(trigger: &Value) -> bool {
-    let properties = trigger["properties"].as_object();
-    let value = properties
-        .and_then(|it| it.iter().find(|(name, _)| name.eq_ignore_ascii_case("supportsDeferredBinding")))
-        .map(|(_, value)| value);
-    value.is_some_and(|it| it == true || it.as_str().is_some_and(|it| it.eq_ignore_ascii_case("true")))
-}
-
-fn has_expression(binding: &Value) -> bool {
-    let fields = binding.as_object().into_iter().flatten();
-    fields.filter_map(|(_, value)| value.as_str()).any(|it| it.contains('{'))
 }
 
 fn is_name(name: &str, also: impl Fn(char) -> bool) -> bool {

@@ -144,8 +144,12 @@ async fn run_function(
     };
     let parameters = function.path.parameters(name).unwrap_or_default();
     let uri = message.uri(&shared.storage.account().blob_endpoint);
-    let (data, metadata) =
+    let (mut data, metadata) =
         binding_data::blob_trigger(&function.binding, &function.connection, container, name, &uri, &parameters, &facts);
+    if !function.is_deferred {
+        let Some(content) = shared.storage.read(container, name).await? else { return Ok(Fate::Done) };
+        data.insert(function.binding.clone(), binding_data::whole_blob(&content));
+    }
     let call = Call {
         function: function.name.clone(),
         reason: format!("New blob detected(LogsAndContainerScan): {container}/{name}"),

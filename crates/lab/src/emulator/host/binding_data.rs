@@ -1,5 +1,6 @@
 //! What a blob trigger with deferred binding puts into the envelope: no bytes, everything about the blob.
 
+use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Map, Value, json};
 use time::{OffsetDateTime, UtcOffset, format_description::FormatItem, macros::format_description};
 
@@ -87,6 +88,11 @@ pub fn blob_trigger(
         metadata.insert(parameter.clone(), encoded(value));
     }
     (Map::from_iter([(binding.to_owned(), data)]), metadata)
+}
+
+/// The value of a blob trigger without deferred binding: all bytes in base64, whatever its `dataType` says.
+pub fn whole_blob(content: &[u8]) -> Value {
+    Value::String(STANDARD.encode(content))
 }
 
 /// A .NET string goes over the wire as a JSON string that holds JSON.

@@ -14,6 +14,7 @@ mod options;
 mod process;
 mod reply;
 pub(in crate::emulator) mod texts;
+mod variables;
 
 use std::{
     io,

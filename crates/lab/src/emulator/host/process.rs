@@ -19,6 +19,7 @@ use super::{
     exception::Exception,
     log::{HostLog, Level},
     options::HostOptions,
+    variables::Variables,
 };
 
 /// Prefix of console lines meant for the host rather than for the user.
@@ -67,19 +68,21 @@ impl Worker {
     /// # Errors
     /// The exception the host logs.
     pub(super) fn start(&self, options: &HostOptions, port: u16, log: &HostLog) -> Result<Child, Exception> {
-        let file = options.executable.display().to_string();
-        let folder = options.script_root.display().to_string();
-        let arguments = options.arguments.join(" ");
+        let variables = environment::of_handler(options, port, &self.id);
+        let known = Variables::with(&variables);
+        let file = known.expand(&options.executable.display().to_string());
+        let folder = options.working_directory.display().to_string();
+        let arguments = known.expand_argument(&options.arguments.join(" "));
         let starting = format!(
             "Starting worker process with FileName:{file} WorkingDirectory:{folder} Arguments:{}{arguments}",
             if arguments.is_empty() { "" } else { " " }
         );
         log.write(&self.process(), Level::Debug, starting);
-        let child = Command::new(&options.executable)
+        let child = Command::new(&file)
             // The host hands over one command line without quotes, so an argument ends at a blank.
             .args(arguments.split_whitespace())
-            .current_dir(&options.script_root)
-            .envs(environment::of_handler(options, port, &self.id))
+            .current_dir(&options.working_directory)
+            .envs(variables)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .process_group(0)
