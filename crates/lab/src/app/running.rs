@@ -4,24 +4,24 @@
 //! through storage and HTTP, evidence comes out of Log Analytics. So nothing here is a process or a path that only one of the
 //! two has; what only one can do is optional.
 
-use std::{fmt, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, fmt, path::PathBuf, time::Duration};
 
 use async_trait::async_trait;
 use futures::future::LocalBoxFuture;
+use serde_json::Value;
 use url::Url;
 
 use super::redrive::only_trigger_queue;
-use crate::{
-    evidence::Environment,
-    machine::{storage::Storage, workspace::Folder},
-};
+use crate::machine::{storage::Storage, workspace::Folder};
 
 /// What a lab asks for before it writes anything.
 #[derive(Debug)]
 pub struct AppRequest {
     /// Functions the app must have.
     pub functions: &'static [&'static str],
-    /// A handler to use instead of building one, where the app is not deployed already.
+    /// The app's folder, where it is not the one found from the current folder and not deployed already.
+    pub script_root: Option<PathBuf>,
+    /// A handler to use instead of building one, likewise.
     pub handler: Option<PathBuf>,
     /// Folder of the lab's own locks and logs, and of the stand-in's storage.
     pub work: PathBuf,
@@ -69,8 +69,8 @@ pub trait Platform: fmt::Debug {
     /// When it cannot be started.
     async fn start(&self, start: AppStart) -> anyhow::Result<Box<dyn RunningApp>>;
 
-    /// Adds what is known about app and platform to a run's environment.
-    fn describe(&self, environment: &mut Environment);
+    /// What is known about app and platform, by name, for a run's environment.
+    fn facts(&self) -> BTreeMap<String, Value>;
 }
 
 /// An app that was started.

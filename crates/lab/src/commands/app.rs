@@ -76,7 +76,7 @@ impl AppArgs {
                 ensure!(handler.is_file(), "--handler {}: there is no such file", handler.display());
                 Ok(handler.clone())
             }
-            None if app.is_own() => handler::find(),
+            None if app.is_own() => handler::find(handler::RELEASE),
             None => Ok(app.handler()?),
         }
     }
@@ -109,13 +109,24 @@ impl AppArgs {
         Ok(stage_some(app, &self.handler(app)?, out, &known, &known)?)
     }
 
-    /// Stages some of the functions of the project's own app: without the blob function there is no worker and no storage to
-    /// start.
+    /// The script root to serve some functions of the project's own app from: without the blob function there is no worker and
+    /// no storage to start. An app that the host can run as it is has those it has.
     ///
     /// # Errors
-    /// As [`AppArgs::serve_from`].
-    pub fn stage_some(&self, app: &AppSource, out: &Path, functions: &[&str]) -> anyhow::Result<()> {
-        Ok(stage_some(app, &self.handler(app)?, out, FUNCTIONS, functions)?)
+    /// As [`AppArgs::serve_from`], or when a function is missing.
+    pub fn serve_some_from(&self, out: &Path, functions: &[&str]) -> anyhow::Result<PathBuf> {
+        let app = self.own()?;
+        if app.script_root().is_none() {
+            stage_some(&app, &self.handler(&app)?, out, FUNCTIONS, functions)?;
+            return Ok(out.to_owned());
+        }
+        let missing: Vec<&str> = functions.iter().copied().filter(|it| !app.functions().contains(it)).collect();
+        if !missing.is_empty() {
+            let text =
+                format!("the app of --script-root lacks {}: stage it whole with `lab stage`", missing.join(", "));
+            return Err(UsageError(text).into());
+        }
+        self.serve_from(&app, out)
     }
 }
 

@@ -55,7 +55,7 @@ impl Bench {
 
 async fn run_blob(mut handlers: Vec<PathBuf>) -> anyhow::Result<Report> {
     if handlers.is_empty() {
-        handlers.push(handler::find()?);
+        handlers.push(handler::find(handler::DIST)?);
     }
     let folder = tempfile::Builder::new().prefix("lab-bench-").tempdir().context("make a run folder")?;
     BlobBench::load()?.run(&handlers, folder.path(), |step| eprintln!("{step}")).await
@@ -65,8 +65,8 @@ async fn run_replay(handlers: Vec<PathBuf>) -> anyhow::Result<Report> {
     ensure!(handlers.len() < 2, "bench replay takes one --handler: only bench blob measures several side by side");
     let folder = tempfile::Builder::new().prefix("lab-bench-").tempdir().context("make a run folder")?;
     let stage = folder.path().join("stage");
-    let app = AppArgs { handler: handlers.into_iter().next(), ..AppArgs::default() };
-    app.stage_some(&app.own()?, &stage, REPLAY_FUNCTIONS)?;
+    let handler = handlers.into_iter().next().map_or_else(|| handler::find(handler::DIST), Ok)?;
+    AppArgs { handler: Some(handler), ..AppArgs::default() }.serve_some_from(&stage, REPLAY_FUNCTIONS)?;
     let (run, checkout) = (folder.path().join("run"), checkout::find());
     let answer = replay_storm_orchestrator::answer;
     ReplayBench::load()?.run(answer, checkout.as_deref(), (stage, &run), |step| eprintln!("{step}")).await

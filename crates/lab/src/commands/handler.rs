@@ -15,14 +15,19 @@ use crate::{
 };
 use incident_labs::settings::process_environment;
 
+/// The profile `cargo lab` is built with.
+pub(super) const RELEASE: &str = "release";
+/// The profile of packages and benchmarks, with every optimisation.
+pub(super) const DIST: &str = "dist";
+
 /// Builds it in a checkout, where the one beside the lab may be older than its source; elsewhere that one is taken.
 ///
 /// # Errors
 /// When it does not build, or there is none.
-pub(super) fn find() -> anyhow::Result<PathBuf> {
+pub(super) fn find(profile: &str) -> anyhow::Result<PathBuf> {
     // The selection has the lab in it so that both are built with the same features, hence from the same dependencies.
     if let Some(checkout) = checkout::find()
-        && let Some(built) = build(&checkout, &["-p", "lab"])?
+        && let Some(built) = build(&checkout, profile, &["-p", "lab"])?
     {
         return Ok(built);
     }
@@ -38,14 +43,15 @@ pub(super) fn find() -> anyhow::Result<PathBuf> {
     Ok(beside)
 }
 
-/// Builds the optimised handler in a checkout, with more options for cargo; nothing where cargo is not installed.
+/// Builds the handler in a checkout, with more options for cargo; nothing where cargo is not installed.
 ///
 /// # Errors
 /// When it does not build.
-pub(super) fn build(checkout: &Path, options: &[&str]) -> anyhow::Result<Option<PathBuf>> {
+pub(super) fn build(checkout: &Path, profile: &str, options: &[&str]) -> anyhow::Result<Option<PathBuf>> {
     let environment = process_environment();
     let run = Command::new(environment.get("CARGO").map_or("cargo", String::as_str))
-        .args(["build", "--release", "--message-format", "json-render-diagnostics", "-p", PROJECT, "--bin", HANDLER])
+        .args(["build", "--message-format", "json-render-diagnostics", "--profile", profile])
+        .args(["-p", PROJECT, "--bin", HANDLER])
         .args(options)
         .current_dir(checkout)
         .stdin(Stdio::null())

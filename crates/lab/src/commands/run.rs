@@ -32,15 +32,14 @@ impl Run {
 /// Stages the app into the work folder, where the stand-in runs it.
 fn on_this_machine(request: AppRequest) -> LocalBoxFuture<'static, anyhow::Result<Box<dyn Platform>>> {
     Box::pin(async move {
-        let AppRequest { functions, handler, work, needs } = request;
+        let AppRequest { functions, script_root, handler, work, needs } = request;
         if let Some(needs) = needs {
             LocalPlatform::ensure_room(needs, &work)?;
         }
         // Locked before anything in it is touched; what a killed run left is ended.
         let work = Folder::open(&work).await?;
-        let script_root = work.path().join("stage");
-        let app = AppArgs { handler, ..AppArgs::default() };
-        app.stage_some(&app.own()?, &script_root, functions)?;
+        let out = work.path().join("stage");
+        let script_root = AppArgs { script_root, handler }.serve_some_from(&out, functions)?;
         let script_root = ScriptRoot::read(&script_root)?;
         let platform = LocalPlatform::new(work, script_root, own::containers(), own::settings);
         Ok(Box::new(platform) as Box<dyn Platform>)

@@ -1,9 +1,10 @@
 //! This machine as the platform of a lab's app: the stand-in behind the interface that an app on Azure could have, too.
 
-use std::{path::Path, time::Duration};
+use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use anyhow::bail;
 use async_trait::async_trait;
+use serde_json::Value;
 use tokio::time::{Instant, sleep};
 use url::Url;
 
@@ -98,9 +99,11 @@ impl Platform for LocalPlatform {
         Ok(Box::new(Session::start(options).await?))
     }
 
-    fn describe(&self, environment: &mut Environment) {
+    fn facts(&self) -> BTreeMap<String, Value> {
+        let mut environment = Environment::default();
         environment.note_handler(&self.script_root.path().join(HANDLER));
         environment.note("task_hub", "SQLite, WAL, synchronous=NORMAL");
+        environment.0
     }
 }
 

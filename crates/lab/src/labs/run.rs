@@ -25,6 +25,9 @@ pub struct RunArguments<L: Lab> {
     /// Repeat the experiment; a criterion on which runs disagree makes the verdict inconclusive.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=50))]
     pub runs: u16,
+    /// Use this app: a folder with host.json, and each function's folder beside it or in functions/.
+    #[arg(long, value_name = "DIR")]
+    pub script_root: Option<PathBuf>,
     /// Use this handler instead of building one.
     #[arg(long)]
     pub handler: Option<PathBuf>,
@@ -44,9 +47,10 @@ pub struct RunArguments<L: Lab> {
 /// # Errors
 /// When the experiment could not be carried out.
 pub(super) async fn run<L: Lab>(arguments: RunArguments<L>, open: OpenPlatform) -> anyhow::Result<u8> {
-    let RunArguments { experiment: lab, runs, handler, evidence, folder, json } = arguments;
+    let RunArguments { experiment: lab, runs, script_root, handler, evidence, folder, json } = arguments;
     let plan = lab.plan()?;
-    let request = AppRequest { functions: L::FUNCTIONS, handler, work: folder, needs: lab.needs(&plan) };
+    let needs = lab.needs(&plan);
+    let request = AppRequest { functions: L::FUNCTIONS, script_root, handler, work: folder, needs };
     let platform = open(request).await?;
     let evidence = RunFolder::create(&evidence, L::NAME, clock::utc_now()).context("make the run folder")?;
     if let Some(code) = lab.side_experiment(&*platform, &evidence, json).await? {
@@ -128,7 +132,7 @@ impl Judged {
         fs::write(folder.path().join("timeline.csv"), L::timeline(&rows)).context("write timeline.csv")?;
         let mut environment = Environment::of_machine();
         environment.note("runs", runs);
-        platform.describe(&mut environment);
+        environment.0.extend(platform.facts());
         lab.describe(&rows, &mut environment);
         folder.write_json("environment.json", &environment).context("write environment.json")?;
         let counts = L::counts(&rows);
