@@ -31,8 +31,8 @@ pub(super) const MEASURES: &[Measure<ReplayRows>] = &[
     Measure::new("wall_against_recovery", |run, phase| ratio(run.wall_seconds(phase), run.wall_seconds(RECOVERY), "s")),
     // Competing hypotheses, and whether the evidence agrees with itself: over the whole run.
     Measure::new("activity_excess", |run, _| run.activity_excess()),
-    Measure::new("dependency_failures", |run, _| Some(failed(&run.dependencies.0))),
-    Measure::new("failed_requests", |run, _| Some(failed(&run.requests.0))),
+    Measure::new("dependency_failures", |run, _| run.dependencies.as_ref().map(|it| failed(&it.0))),
+    Measure::new("failed_requests", |run, _| (!run.requests.0.is_empty()).then(|| failed(&run.requests.0))),
     Measure::new("executions_missing", |run, _| run.executions_missing()),
     Measure::new("activities_missing", |run, _| run.activities_missing()),
     Measure::new("episodes_unmatched", |run, _| run.episodes_unmatched()),
@@ -112,10 +112,10 @@ impl ReplayRows {
         let bins = timeline::bins(self);
         let of_phase: Vec<_> = bins.iter().filter(|it| it.phase == phase && it.is_full).collect();
         let (first, last) = (of_phase.first()?, of_phase.last()?);
-        if of_phase.len() < 2 {
+        if of_phase.len() < 2 || first.executions == 0 {
             return None;
         }
-        let share = last.executions as f64 / first.executions.max(1) as f64;
+        let share = last.executions as f64 / first.executions as f64;
         Some(Measured::new(share, []).noted(format!("{} after {}", last.executions, first.executions)))
     }
 
@@ -137,6 +137,9 @@ impl ReplayRows {
 
     fn resets(&self, phase: &str) -> Option<Measured> {
         let instance = *self.instances_of(phase).first()?;
+        if self.traces.0.is_empty() {
+            return None;
+        }
         let lines = self.lines(instance.text("instanceId"), "ContinueAsNew at iteration ");
         Some(Measured::new(lines.len() as f64, lines))
     }
@@ -155,7 +158,8 @@ impl ReplayRows {
     /// Sum of the differences between lines of a kind and what each instance should have; with the instances concerned.
     fn differences(&self, phase: &str, start: &str, wanted: impl Fn(&Row) -> usize) -> Option<Measured> {
         let instances = self.instances_of(phase);
-        if instances.is_empty() {
+        // Lines that are missing contradict the rest; without a table nothing can be said.
+        if instances.is_empty() || self.traces.0.is_empty() {
             return None;
         }
         let difference = |it: &Row| self.lines(it.text("instanceId"), start).len().abs_diff(wanted(it));
@@ -177,6 +181,9 @@ impl ReplayRows {
     }
 
     fn activities_missing(&self) -> Option<Measured> {
+        if self.instances.0.is_empty() || self.requests.0.is_empty() {
+            return None;
+        }
         let wanted: f64 = self.instances.0.iter().map(|it| it.number("iterations")).sum();
         let found = self.activity("")?.len() as f64;
         Some(Measured::new((found - wanted).abs(), []).noted(format!("{found} of {wanted}")))
@@ -184,6 +191,9 @@ impl ReplayRows {
 
     /// The handler's line carries the operation id of the host's request.
     fn episodes_unmatched(&self) -> Option<Measured> {
+        if self.requests.0.is_empty() || self.traces.0.is_empty() {
+            return None;
+        }
         let requests: BTreeSet<&str> = self.orchestrator("")?.into_iter().map(|it| it.text("operation_Id")).collect();
         let lines = self.traces.0.iter().filter(|it| it.text("message").starts_with("Episode "));
         let host_id = |it: &'_ Row| it.columns["customDimensions"]["HostOperationId"].as_str().map(str::to_owned);

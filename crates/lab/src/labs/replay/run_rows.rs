@@ -11,7 +11,8 @@ pub struct ReplayRows {
     pub(super) instances: Rows,
     pub(super) requests: Rows,
     pub(super) traces: Rows,
-    pub(super) dependencies: Rows,
+    /// `None` without the table: an app that calls nothing leaves an empty one.
+    pub(super) dependencies: Option<Rows>,
     pub(super) episodes: Rows,
 }
 
@@ -28,7 +29,11 @@ impl ReplayRows {
             instances: rows("instances")?,
             requests: table("requests")?,
             traces: table("traces")?,
-            dependencies: table("dependencies")?,
+            dependencies: folder
+                .join("tables/dependencies.jsonl")
+                .exists()
+                .then(|| table("dependencies"))
+                .transpose()?,
             episodes: table("episodes")?,
         })
     }
