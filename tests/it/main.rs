@@ -29,6 +29,7 @@ mod other_apps;
 mod package;
 mod process;
 mod readme;
+mod replay_verdict;
 mod restart;
 mod run_oom;
 mod stage;
