@@ -32,6 +32,7 @@ mod readme;
 mod replay_verdict;
 mod restart;
 mod run_oom;
+mod run_replay;
 mod stage;
 mod stand_in;
 mod task_hub;

@@ -167,21 +167,21 @@ async fn a_child_whose_id_is_taken_has_failed_and_its_parent_is_told() {
 }
 
 /// `lab start` with the replay lab's functions alone: no storage, no worker.
-struct ReplayLab {
+pub(crate) struct ReplayLab {
     child: Child,
     folder: PathBuf,
-    base: String,
+    pub(crate) base: String,
     http: reqwest::Client,
 }
 
 impl ReplayLab {
-    fn stage(scratch: &Scratch) -> PathBuf {
+    pub(crate) fn stage(scratch: &Scratch) -> PathBuf {
         let stage = scratch.path().join("stage");
         stage_some(&AppSource::carried(), Path::new(HANDLER), &stage, FUNCTIONS, REPLAY_FUNCTIONS).unwrap();
         stage
     }
 
-    async fn start(folder: &Path, stage: &Path) -> Self {
+    pub(crate) async fn start(folder: &Path, stage: &Path) -> Self {
         fs::create_dir_all(folder).unwrap();
         let log = folder.join("lab.log");
         let out = File::create(&log).unwrap();
@@ -217,7 +217,7 @@ impl ReplayLab {
         (status, headers, serde_json::from_str(&text).unwrap_or(Value::from(text)))
     }
 
-    async fn hook(&self, method: &str, path: &str, body: Option<&str>) -> (u16, http::HeaderMap, Value) {
+    pub(crate) async fn hook(&self, method: &str, path: &str, body: Option<&str>) -> (u16, http::HeaderMap, Value) {
         self.call(method, &format!("{WEBHOOK_PATH}{path}"), body).await
     }
 
