@@ -2,10 +2,7 @@
 
 use std::{
     io,
-    os::{
-        fd::OwnedFd,
-        unix::{net::UnixStream as StdUnixStream, process::ExitStatusExt},
-    },
+    os::{fd::OwnedFd, unix::net::UnixStream as StdUnixStream},
     process::{ExitStatus, Stdio},
     sync::Arc,
     time::Duration,
@@ -28,7 +25,7 @@ use super::{
     memory::PrivateBytes,
     protocol::{FromWorker, ToWorker, typed},
 };
-use custom_handler::console;
+use custom_handler::{console, exit_code};
 
 const PING_EVERY: Duration = Duration::from_secs(1);
 /// Silence after which a worker counts as hung.
@@ -220,11 +217,6 @@ impl Pauses {
     }
 }
 
-/// 128 + signal for a killed process, as shells and .NET count.
-fn exit_code(status: ExitStatus) -> i32 {
-    status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(-1)
-}
-
 async fn copy_lines(from: Option<impl AsyncRead + Unpin>, to: fn(&str)) {
     let Some(from) = from else { return };
     let mut lines = BufReader::new(from).lines();
@@ -314,12 +306,5 @@ mod tests {
         assert_eq!(seconds, [0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 10.0, 10.0]);
         assert_eq!(pauses.next(HEALTHY), Duration::ZERO);
         assert_eq!(pauses.next(short), FIRST_PAUSE);
-    }
-
-    #[test]
-    fn a_killed_process_has_128_plus_the_signal() {
-        for (raw, code) in [(9, 137), (6, 134), (11, 139), (15, 143), (101 << 8, 101), (0, 0)] {
-            assert_eq!(exit_code(ExitStatus::from_raw(raw)), code);
-        }
     }
 }

@@ -5,7 +5,7 @@ use std::{net::TcpListener, time::Duration};
 use lab::machine::{
     azurite::{Azurite, AzuriteError, Ports, WELL_KNOWN},
     storage::Storage,
-    workspace::Folder,
+    workspace::Workspace,
 };
 
 use crate::harness::{Scratch, StorageFixture, WELL_KNOWN_PORTS};
@@ -13,7 +13,7 @@ use crate::harness::{Scratch, StorageFixture, WELL_KNOWN_PORTS};
 #[tokio::test]
 async fn blobs_and_messages_survive_a_restart_on_the_same_ports() {
     let scratch = Scratch::new();
-    let folder = Folder::open(&scratch.path()).await.unwrap();
+    let folder = Workspace::open(&scratch.path()).await.unwrap();
     let azurite = Azurite::start(&folder, Ports::Free).await.unwrap();
     let (first_ports, storage) = (azurite.ports(), Storage::open(azurite.account()).unwrap());
     storage.ensure_container("input").await.unwrap();
@@ -34,7 +34,7 @@ async fn blobs_and_messages_survive_a_restart_on_the_same_ports() {
 async fn a_taken_well_known_port_is_named() {
     let _ports = WELL_KNOWN_PORTS.lock().await;
     let scratch = Scratch::new();
-    let folder = Folder::open(&scratch.path()).await.unwrap();
+    let folder = Workspace::open(&scratch.path()).await.unwrap();
     let _holder = TcpListener::bind(("127.0.0.1", WELL_KNOWN[1]));
     let error = Azurite::start(&folder, Ports::WellKnown).await.unwrap_err();
     assert!(matches!(error, AzuriteError::PortTaken(port) if WELL_KNOWN.contains(&port)), "{error}");

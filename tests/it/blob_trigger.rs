@@ -2,17 +2,19 @@
 
 use std::{fs::File, process::Command, time::Duration};
 
+use incident_labs::functions::FUNCTIONS;
 use lab::{
     app::{
+        AppSource,
         blob_message::{BlobMessage, HOSTS_CONTAINER, POISON_QUEUE, TRIGGER_QUEUES, trigger_queue},
         own,
         redrive::{only_trigger_queue, redrive},
+        stage::stage,
     },
-    commands::stage,
     emulator::session::{Blobs, Session, SessionOptions},
     machine::{
         azurite::{Azurite, Ports},
-        workspace::Folder,
+        workspace::Workspace,
     },
 };
 use serde_json::Value;
@@ -23,8 +25,8 @@ const SOON: Duration = Duration::from_secs(30);
 
 async fn session(scratch: &Scratch) -> Session {
     let script_root = scratch.path().join("stage");
-    stage::make(&script_root, Some(HANDLER.into())).unwrap();
-    let folder = Folder::open(&scratch.path().join("run")).await.unwrap();
+    stage(&AppSource::carried(), HANDLER.as_ref(), &script_root, FUNCTIONS).unwrap();
+    let folder = Workspace::open(&scratch.path().join("run")).await.unwrap();
     let script_root = own::read(&script_root, &folder.tables()).unwrap();
     let options = SessionOptions {
         folder,

@@ -11,7 +11,7 @@ use custom_handler::{ClientError, DurableClient, Status};
 use incident_labs::blob::StorageAccount;
 use lab::machine::{
     storage::Storage,
-    workspace::{Folder, kill_processes_of},
+    workspace::{Workspace, kill_processes_of},
 };
 use serde_json::{Value, json};
 
@@ -136,7 +136,7 @@ async fn the_example_runs_to_its_end_under_lab_start() {
     let id = app.order(json!({ "item": "lamp", "quantity": 1, "pay_within_s": 1 })).await;
     assert_eq!(app.output(&id).await, json!({ "state": "notPaid" }));
 
-    let [blob, queue, _] = Folder::ports_of(&app.folder).unwrap();
+    let [blob, queue, _] = Workspace::ports_of(&app.folder).unwrap();
     let storage = Storage::open(&StorageAccount::emulator(blob, queue).unwrap()).unwrap();
     storage.put("invoices", "2026/a.txt", b"abc".to_vec(), None).await.unwrap();
     eventually(SOON, async || app.log().contains("invoice 2026/a.txt: 3 bytes").then_some(())).await;

@@ -12,7 +12,7 @@ use incident_labs::blob::StorageAccount;
 use lab::machine::{
     azurite::{Azurite, Ports},
     storage::Storage,
-    workspace::{Folder, kill_processes_of},
+    workspace::{Workspace, kill_processes_of},
 };
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -64,7 +64,7 @@ impl Drop for Scratch {
 pub(crate) struct StorageFixture {
     pub(crate) azurite: Azurite,
     pub(crate) storage: Storage,
-    pub(crate) folder: Folder,
+    pub(crate) folder: Workspace,
     pub(crate) scratch: Scratch,
 }
 
@@ -72,7 +72,7 @@ impl StorageFixture {
     /// Starts it. Fails with what to install where node or npm is missing.
     pub(crate) async fn start() -> Self {
         let scratch = Scratch::new();
-        let folder = Folder::open(&scratch.path().join("run")).await.unwrap();
+        let folder = Workspace::open(&scratch.path().join("run")).await.unwrap();
         let azurite = Azurite::start(&folder, Ports::Free).await.unwrap_or_else(|error| panic!("no storage: {error}"));
         let storage = Storage::open(azurite.account()).unwrap();
         Self { azurite, storage, folder, scratch }
@@ -126,7 +126,7 @@ impl LabProcess {
             text.contains("stop     Ctrl-C").then_some(())
         })
         .await;
-        let [blob, queue, _] = Folder::ports_of(&folder).unwrap();
+        let [blob, queue, _] = Workspace::ports_of(&folder).unwrap();
         let storage = Storage::open(&StorageAccount::emulator(blob, queue).unwrap()).unwrap();
         Self { child, folder, storage }
     }

@@ -3,17 +3,18 @@
 use std::time::Duration;
 
 use futures::future::join_all;
-use incident_labs::settings::Variant;
+use incident_labs::{functions::FUNCTIONS, settings::Variant};
 use lab::{
     app::{
+        AppSource,
         blob_message::{BlobMessage, POISON_QUEUE, trigger_queue},
         own,
         preset::preset,
+        stage::stage,
     },
-    commands::stage,
     emulator::session::{Session, SessionOptions},
     labs::{Lab, oom::OomLab},
-    machine::workspace::Folder,
+    machine::workspace::Workspace,
 };
 
 use crate::{
@@ -30,8 +31,8 @@ const ALL_TRIES: Duration = Duration::from_secs(180);
 
 async fn session(scratch: &Scratch) -> Session {
     let script_root = scratch.path().join("stage");
-    stage::make(&script_root, Some(HANDLER.into())).unwrap();
-    let folder = Folder::open(&scratch.path().join("run")).await.unwrap();
+    stage(&AppSource::carried(), HANDLER.as_ref(), &script_root, FUNCTIONS).unwrap();
+    let folder = Workspace::open(&scratch.path().join("run")).await.unwrap();
     let script_root = own::read(&script_root, &folder.tables()).unwrap();
     let options = SessionOptions {
         folder,

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use lab::machine::{
     azurite::{Azurite, Ports},
     storage::Storage,
-    workspace::{Folder, processes_of},
+    workspace::{Workspace, processes_of},
 };
 use sha2::{Digest, Sha256};
 
@@ -19,7 +19,7 @@ async fn after_a_kill_every_blob_is_processed_exactly_once() {
     let folder = scratch.path().join("run");
     let content = |n: usize| vec![n as u8; 50_000 + n];
     {
-        let folder = Folder::open(&folder).await.unwrap();
+        let folder = Workspace::open(&folder).await.unwrap();
         let azurite = Azurite::start(&folder, Ports::Free).await.unwrap();
         let storage = Storage::open(azurite.account()).unwrap();
         storage.ensure_container("input").await.unwrap();

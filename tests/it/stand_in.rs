@@ -3,7 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use lab::{
-    emulator::host::{Call, Host, HostLog, HostOptions, Identity, Level, LogLine, Outcome},
+    emulator::host::{Call, Host, HostLog, HostOptions, Identity, InvocationOutcome, Level, LogLine},
     evidence::table_writer::{Table, Tables},
 };
 use serde_json::Value;
@@ -72,7 +72,7 @@ impl StandIn {
     }
 
     /// Runs the function `ping` with the given `Data`.
-    pub(crate) async fn ping(&self, data: Value) -> Outcome {
+    pub(crate) async fn ping(&self, data: Value) -> InvocationOutcome {
         ping(&self.host, data).await
     }
 
@@ -120,7 +120,7 @@ impl StandIn {
     }
 }
 
-pub(crate) async fn ping(host: &Host, data: Value) -> Outcome {
+pub(crate) async fn ping(host: &Host, data: Value) -> InvocationOutcome {
     let data = data.as_object().cloned().unwrap_or_default();
     let reason = "This function was programmatically called via the host APIs.".to_owned();
     host.invoke(Call { function: "ping".to_owned(), reason, data, ..Call::default() }).await

@@ -9,7 +9,7 @@ use url::Url;
 pub const HOSTS_CONTAINER: &str = "azure-webjobs-hosts";
 /// Where messages go whose blob failed too often.
 pub const POISON_QUEUE: &str = "webjobs-blobtrigger-poison";
-/// The host's id, in names of queue and receipts. A run folder has storage of its own, so one id serves them all.
+/// The host's id, in names of queue and receipts. A work folder has storage of its own, so one id serves them all.
 pub(crate) const HOST_ID: &str = "incidentlab";
 /// What .NET's `Uri.EscapeDataString` leaves alone.
 const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');

@@ -12,7 +12,7 @@ use serde_json::Value;
 use url::Url;
 
 use super::redrive::only_trigger_queue;
-use crate::machine::{storage::Storage, workspace::Folder};
+use crate::machine::{storage::Storage, workspace::Workspace};
 
 /// What a lab asks for before it writes anything.
 #[derive(Debug)]
@@ -58,7 +58,7 @@ pub struct AppStart {
 #[async_trait(?Send)]
 pub trait Platform: fmt::Debug {
     /// The lab's own folder: logs of its processes, and the mark by which the next lab finds and ends them.
-    fn work(&self) -> &Folder;
+    fn work(&self) -> &Workspace;
 
     /// Removes what earlier runs left in storage and task hub.
     async fn clear(&self) -> anyhow::Result<()>;

@@ -13,12 +13,12 @@ use azure_storage_blob::models::{BlobContainerClientCreateOptions, PublicAccessT
 use serde::Deserialize;
 use tokio::{process::Command, time::Instant};
 
-use super::{Goal, Report, handler::Handler, median, percentile};
+use super::{Goal, Report, at_percentile, handler::Handler, median};
 use crate::machine::{
     azurite::{Azurite, Ports},
     elf,
     storage::Storage,
-    workspace::Folder,
+    workspace::Workspace,
 };
 use incident_labs::functions::{INPUT_CONTAINER, RESULTS_CONTAINER};
 
@@ -81,7 +81,7 @@ impl BlobBench {
         let libcs = handlers.iter().map(|it| libc(it)).collect::<anyhow::Result<Vec<_>>>()?;
         let environment = environment(handlers, &libcs).await?;
         progress("starting storage and making the blob");
-        let run = Folder::open(folder).await?;
+        let run = Workspace::open(folder).await?;
         let azurite = Azurite::start(&run, Ports::Free).await?;
         let storage = Storage::open(azurite.account())?;
         self.fill(&storage, folder).await?;
@@ -176,8 +176,8 @@ impl BlobBench {
             Goal::below("exec to first answer, ms", median(&samples.first_answer_ms), goals.first_answer_ms),
             Goal::below("front, idle RSS, MB", samples.front_rss_mb, goals.idle_rss_mb),
             Goal::below("worker, idle RSS, MB", samples.worker_rss_mb, goals.idle_rss_mb),
-            Goal::bare("empty blob, envelope to reply, p50 ms", percentile(&samples.empty_ms, 0.5)),
-            Goal::bare("empty blob, envelope to reply, p99 ms", percentile(&samples.empty_ms, 0.99)),
+            Goal::bare("empty blob, envelope to reply, p50 ms", median(&samples.empty_ms)),
+            Goal::bare("empty blob, envelope to reply, p99 ms", at_percentile(&samples.empty_ms, 99.0)),
         ]
     }
 

@@ -9,6 +9,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 
+use crate::machine::proc;
 use custom_handler::wire::env;
 use incident_labs::{
     blob::StorageAccount,
@@ -63,10 +64,10 @@ impl Handler {
         let front = self.child.id().context("the handler has ended")?;
         let started = Instant::now();
         loop {
-            if let Some(worker) = children(front)?.split_whitespace().next() {
+            if let Some(worker) = proc::children(front)?.first() {
                 // A moment for it to be idle: it has just been started.
                 sleep(Duration::from_millis(500)).await;
-                return Ok((resident(&front.to_string())?, resident(worker)?));
+                return Ok((resident(front)?, resident(*worker)?));
             }
             if started.elapsed() > Duration::from_secs(10) {
                 bail!("the handler has no worker");
@@ -76,15 +77,6 @@ impl Handler {
     }
 }
 
-/// Children of all threads: the kernel lists a child with the thread that made it.
-fn children(pid: u32) -> std::io::Result<String> {
-    let tasks = std::fs::read_dir(format!("/proc/{pid}/task"))?;
-    let lists = tasks.flatten().filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok());
-    Ok(lists.collect::<Vec<_>>().join(" "))
-}
-
-fn resident(pid: &str) -> anyhow::Result<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
-    Ok(line.trim().trim_end_matches("kB").trim().parse::<u64>()? * 1024)
+fn resident(pid: u32) -> anyhow::Result<u64> {
+    proc::status_bytes(pid, "VmRSS")?.context("the kernel does not tell VmRSS")
 }

@@ -11,6 +11,8 @@ pub use replay::{AnswerFn, ReplayBench};
 
 use serde::Serialize;
 
+use crate::evidence::percentile;
+
 /// One measured quantity beside its goal, if it has one.
 #[derive(Clone, Debug, Serialize)]
 pub struct Goal {
@@ -50,16 +52,13 @@ pub struct Report {
     pub results: Vec<Goal>,
 }
 
-/// The value that at least `share` of the samples do not exceed (nearest rank); 0 for none.
-fn percentile(samples: &[f64], share: f64) -> f64 {
-    let mut sorted = samples.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let rank = (share * sorted.len() as f64).ceil() as usize;
-    sorted.get(rank.saturating_sub(1)).copied().unwrap_or(0.0)
+/// The value at a percentile; 0 for no samples.
+fn at_percentile(samples: &[f64], percent: f64) -> f64 {
+    percentile(samples.to_vec(), percent).unwrap_or_default()
 }
 
 fn median(samples: &[f64]) -> f64 {
-    percentile(samples, 0.5)
+    at_percentile(samples, 50.0)
 }
 
 #[cfg(test)]
@@ -69,7 +68,7 @@ mod tests {
     #[test]
     fn percentiles_are_values_of_the_data() {
         let samples = [5.0, 1.0, 4.0, 2.0, 3.0];
-        assert_eq!((median(&samples), percentile(&samples, 0.99), percentile(&samples, 0.2)), (3.0, 5.0, 1.0));
+        assert_eq!((median(&samples), at_percentile(&samples, 99.0), at_percentile(&samples, 20.0)), (3.0, 5.0, 1.0));
         assert_eq!(median(&[]), 0.0);
     }
 }

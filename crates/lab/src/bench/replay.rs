@@ -23,7 +23,7 @@ use crate::{
         session::{Session, SessionOptions},
     },
     labs::replay::{ReplayLoad, ReplayPhase},
-    machine::workspace::Folder,
+    machine::workspace::Workspace,
 };
 
 const SCENARIO: &str = include_str!("../../../../load/bench/replay.toml");
@@ -140,7 +140,7 @@ impl ReplayBench {
 
     async fn throughput(&self, script_root: PathBuf, folder: &Path) -> anyhow::Result<f64> {
         let full = "AzureFunctionsJobHost__extensions__durableTask__storageProvider__synchronous";
-        let folder = Folder::open(folder).await?;
+        let folder = Workspace::open(folder).await?;
         let script_root = own::read(&script_root, &folder.tables())?;
         let session = Session::start(SessionOptions {
             script_root: script_root.with_settings([(full.to_owned(), "FULL".to_owned())]),

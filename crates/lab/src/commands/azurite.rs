@@ -7,7 +7,7 @@ use anyhow::Context;
 use crate::machine::{
     azurite::{Azurite as Storage, Ports},
     exit::{EXIT_OK, interrupted},
-    workspace::Folder,
+    workspace::Workspace,
 };
 
 /// Run storage alone on its well-known ports, for `func start` and Storage Explorer.
@@ -27,7 +27,7 @@ impl Azurite {
     /// # Errors
     /// When it cannot be started, or ends by itself.
     pub async fn run(self) -> anyhow::Result<u8> {
-        let folder = Folder::open(&self.folder).await?;
+        let folder = Workspace::open(&self.folder).await?;
         let azurite = Storage::start(&folder, Ports::WellKnown).await?;
         println!("storage on 127.0.0.1, ports 10000 (blob), 10001 (queue) and 10002 (table)");
         println!("connection string: UseDevelopmentStorage=true");

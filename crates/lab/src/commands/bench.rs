@@ -57,13 +57,13 @@ async fn run_blob(mut handlers: Vec<PathBuf>) -> anyhow::Result<Report> {
     if handlers.is_empty() {
         handlers.push(handler::find(handler::DIST)?);
     }
-    let folder = tempfile::Builder::new().prefix("lab-bench-").tempdir().context("make a run folder")?;
+    let folder = tempfile::Builder::new().prefix("lab-bench-").tempdir().context("make a work folder")?;
     BlobBench::load()?.run(&handlers, folder.path(), |step| eprintln!("{step}")).await
 }
 
 async fn run_replay(handlers: Vec<PathBuf>) -> anyhow::Result<Report> {
     ensure!(handlers.len() < 2, "bench replay takes one --handler: only bench blob measures several side by side");
-    let folder = tempfile::Builder::new().prefix("lab-bench-").tempdir().context("make a run folder")?;
+    let folder = tempfile::Builder::new().prefix("lab-bench-").tempdir().context("make a work folder")?;
     let stage = folder.path().join("stage");
     let handler = handlers.into_iter().next().map_or_else(|| handler::find(handler::DIST), Ok)?;
     AppArgs { handler: Some(handler), ..AppArgs::default() }.serve_some_from(&stage, REPLAY_FUNCTIONS)?;

@@ -26,7 +26,7 @@ use crate::{
         exit::{EXIT_OK, EXIT_WRONG, UsageError, interrupted},
         storage::Uploaded,
         terminal::Progress,
-        workspace::Folder,
+        workspace::Workspace,
     },
 };
 use incident_labs::{
@@ -54,7 +54,7 @@ pub struct Process {
     /// Print one JSON object per line instead of a table.
     #[arg(long)]
     json: bool,
-    /// Keep the run folder (it is always kept when something went wrong).
+    /// Keep the work folder (it is always kept when something went wrong).
     #[arg(long)]
     keep: bool,
     #[command(flatten)]
@@ -73,17 +73,17 @@ impl Process {
     /// When a file is missing, or the lab cannot run.
     pub async fn run(self) -> anyhow::Result<u8> {
         let files = collect(&self.paths)?;
-        let dir = tempfile::Builder::new().prefix("lab-process-").tempdir().context("make a run folder")?;
+        let dir = tempfile::Builder::new().prefix("lab-process-").tempdir().context("make a work folder")?;
         let result = self.run_in(dir.path(), &files).await;
         if self.keep || !matches!(result, Ok(EXIT_OK)) {
-            eprintln!("run folder kept: {}", dir.keep().display());
+            eprintln!("work folder kept: {}", dir.keep().display());
         }
         result
     }
 
     async fn run_in(&self, folder: &Path, files: &Files) -> anyhow::Result<u8> {
         let script_root = self.app.serve_from(&self.app.own()?, &folder.join("stage"))?;
-        let folder = Folder::open(folder).await?;
+        let folder = Workspace::open(folder).await?;
         let variant = ("BLOB_VARIANT".to_owned(), self.variant.name().to_owned());
         let settings = [variant].into_iter().chain(self.settings.settings.iter().cloned());
         let options = SessionOptions {

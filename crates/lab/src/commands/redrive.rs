@@ -14,7 +14,7 @@ use crate::{
         azurite::{Azurite, Ports},
         exit::EXIT_OK,
         storage::{Storage, developer_account},
-        workspace::{Folder, FolderError},
+        workspace::{Workspace, WorkspaceError},
     },
 };
 use incident_labs::blob::StorageAccount;
@@ -39,7 +39,7 @@ pub struct Redrive {
 }
 
 impl Redrive {
-    /// Moves the poison queue of a run folder or of an account.
+    /// Moves the poison queue of a work folder or of an account.
     ///
     /// # Errors
     /// When storage is not there or does not answer, or the account has not one trigger queue.
@@ -57,16 +57,16 @@ impl Redrive {
 /// Whether or not a lab is running on the folder.
 async fn in_folder(folder: &Path) -> anyhow::Result<(Vec<String>, String)> {
     let target = trigger_queue();
-    let moved = match Folder::open(folder).await {
+    let moved = match Workspace::open(folder).await {
         Ok(folder) => {
             let azurite = Azurite::start(&folder, Ports::Free).await?;
             let moved = redrive(&Storage::open(azurite.account())?, &target).await;
             azurite.stop().await;
             moved?
         }
-        Err(FolderError::InUse { path }) => {
+        Err(WorkspaceError::InUse { path }) => {
             let [blob, queue, _] =
-                Folder::ports_of(&path).with_context(|| format!("{} names no ports in lab.json", path.display()))?;
+                Workspace::ports_of(&path).with_context(|| format!("{} names no ports in lab.json", path.display()))?;
             redrive(&Storage::open(&StorageAccount::emulator(blob, queue)?)?, &target).await?
         }
         Err(error) => return Err(error.into()),

@@ -13,7 +13,7 @@ use crate::{
     },
     emulator::local::LocalPlatform,
     labs::{Entry, LABS},
-    machine::workspace::Folder,
+    machine::workspace::Workspace,
 };
 
 /// `lab run LAB`.
@@ -37,7 +37,7 @@ fn on_this_machine(request: AppRequest) -> LocalBoxFuture<'static, anyhow::Resul
             LocalPlatform::ensure_room(needs, &work)?;
         }
         // Locked before anything in it is touched; what a killed run left is ended.
-        let work = Folder::open(&work).await?;
+        let work = Workspace::open(&work).await?;
         let out = work.path().join("stage");
         let script_root = AppArgs { script_root, handler }.serve_some_from(&out, functions)?;
         let script_root = ScriptRoot::read(&script_root)?;

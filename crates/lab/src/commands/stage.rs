@@ -1,6 +1,6 @@
 //! `lab stage`: the script root, with a handler built for it.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::app::{AppArgs, variant_parser};
 use crate::{
@@ -49,13 +49,4 @@ impl Stage {
         }
         Ok(EXIT_OK)
     }
-}
-
-/// Stages the project's own app without a word on stdout.
-///
-/// # Errors
-/// When there is no handler, or the app is refused.
-pub fn make(out: &Path, handler: Option<PathBuf>) -> anyhow::Result<()> {
-    let args = AppArgs { handler, ..AppArgs::default() };
-    args.stage(&args.own()?, out)
 }

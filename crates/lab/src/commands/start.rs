@@ -17,7 +17,7 @@ use crate::{
     },
     machine::{
         exit::{EXIT_OK, UsageError, interrupted},
-        workspace::{Folder, kill_processes_of},
+        workspace::{Workspace, kill_processes_of},
     },
 };
 use custom_handler::wire::WEBHOOK_PATH;
@@ -30,7 +30,7 @@ Example:     cargo lab start --preset buffering --set BLOB_BLOCK_MIB=4
              cargo lab start --script-root my-app       (any custom handler's app, with its local.settings.json)
 Exit codes:  0 stopped by Ctrl-C; 3 it could not run, or the host gave up; 64 usage")]
 pub struct Start {
-    /// Run folder: storage data, tables, logs.
+    /// Work folder: storage data, tables, logs.
     #[arg(long, default_value = ".lab/start")]
     folder: PathBuf,
     /// Settings to run the labs' app under [default: streaming].
@@ -55,7 +55,7 @@ impl Start {
     /// When it cannot be started, or the host gives up.
     pub async fn run(self) -> anyhow::Result<u8> {
         // Locked before anything in it is touched: another lab may be serving the app staged there.
-        let folder = Folder::open(&self.folder).await?;
+        let folder = Workspace::open(&self.folder).await?;
         let path = folder.path().to_owned();
         let options = self.options(folder)?;
         let unserved = unserved(&options.script_root);
@@ -77,7 +77,7 @@ impl Start {
         }
     }
 
-    fn options(self, folder: Folder) -> anyhow::Result<SessionOptions> {
+    fn options(self, folder: Workspace) -> anyhow::Result<SessionOptions> {
         let app = self.app.any()?;
         let script_root = ScriptRoot::read(&self.app.serve_from(&app, &folder.path().join("stage"))?)?;
         let (script_root, containers) = if app.is_own() {

@@ -23,7 +23,7 @@ use crate::{
     machine::{
         capacity::{self, RoomError},
         storage::Storage,
-        workspace::Folder,
+        workspace::Workspace,
     },
 };
 use incident_labs::blob::MIB;
@@ -41,7 +41,7 @@ const BESIDE_THE_BLOBS: u64 = 1024 * MIB;
 /// This machine: a staged app, served by the stand-in on a work folder.
 #[derive(Debug)]
 pub struct LocalPlatform {
-    work: Folder,
+    work: Workspace,
     script_root: ScriptRoot,
     /// Containers the app expects beside those of its triggers.
     containers: Vec<String>,
@@ -51,7 +51,7 @@ pub struct LocalPlatform {
 
 impl LocalPlatform {
     pub fn new(
-        work: Folder,
+        work: Workspace,
         script_root: ScriptRoot,
         containers: Vec<String>,
         telemetry: fn(&Path) -> Vec<(String, String)>,
@@ -71,7 +71,7 @@ impl LocalPlatform {
 
 #[async_trait(?Send)]
 impl Platform for LocalPlatform {
-    fn work(&self) -> &Folder {
+    fn work(&self) -> &Workspace {
         &self.work
     }
 

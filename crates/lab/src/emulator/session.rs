@@ -18,7 +18,7 @@ use crate::{
     machine::{
         azurite::{Azurite, Ports},
         storage::Storage,
-        workspace::Folder,
+        workspace::Workspace,
     },
 };
 use incident_labs::worker::cgroup;
@@ -28,7 +28,7 @@ const TIDY_TIME: Duration = Duration::from_secs(2);
 
 /// How to run a lab.
 pub struct SessionOptions {
-    pub folder: Folder,
+    pub folder: Workspace,
     /// The app with its settings.
     pub script_root: ScriptRoot,
     /// Containers the app expects beside those of its triggers.
@@ -50,7 +50,7 @@ impl std::fmt::Debug for SessionOptions {
 /// A lab in operation.
 #[derive(Debug)]
 pub struct Session {
-    pub folder: Folder,
+    pub folder: Workspace,
     pub host: Host,
     pub http: HttpHost,
     /// Storage and blob trigger, if the app has a blob function.

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::{
     app::{AppError, FunctionJson, ScriptRoot, blob_trigger::BlobFunction},
-    machine::{azurite::Azurite, workspace::Folder},
+    machine::{azurite::Azurite, workspace::Workspace},
 };
 
 /// The connection every app has: the host keeps its queues and receipts there.
@@ -23,7 +23,7 @@ const SERVED: &[(&str, &str)] = &[
 ];
 
 /// Adds the platform's settings: below the app's own, except that development storage is this session's.
-pub(super) fn provide(root: ScriptRoot, folder: &Folder, azurite: Option<&Azurite>, port: u16) -> ScriptRoot {
+pub(super) fn provide(root: ScriptRoot, folder: &Workspace, azurite: Option<&Azurite>, port: u16) -> ScriptRoot {
     let connection = azurite.and_then(|it| it.account().connection_string());
     let own = [
         Some(("FUNCTIONS_WORKER_RUNTIME", "custom".to_owned())),

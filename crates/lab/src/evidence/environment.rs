@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fs, path::Path, process::Command};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::machine::elf;
+use crate::machine::{elf, proc};
 
 /// Facts about machine, software and settings, by name.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -18,12 +18,12 @@ impl Environment {
         let mut facts = BTreeMap::new();
         let mut note = |name: &str, value: Option<Value>| value.map(|value| facts.insert(name.to_owned(), value));
         note("lab", Some(json!(env!("CARGO_PKG_VERSION"))));
-        note("kernel", read("/proc/sys/kernel/osrelease").map(Value::from));
+        note("kernel", proc::kernel().map(Value::from));
         note("system", field("/etc/os-release", "PRETTY_NAME=").map(|it| json!(it.trim_matches('"'))));
         note("architecture", Some(json!(std::env::consts::ARCH)));
-        note("cpu", field("/proc/cpuinfo", "model name").map(|it| json!(it.trim_start_matches([' ', '\t', ':']))));
+        note("cpu", proc::cpu().map(Value::from));
         note("cores", std::thread::available_parallelism().ok().map(|it| json!(it.get())));
-        note("memory_mib", memory_kib("MemTotal:").map(|it| json!(it >> 10)));
+        note("memory_mib", proc::memory_bytes("MemTotal").ok().flatten().map(|it| json!(it >> 20)));
         note("node", output("node", &["--version"]).map(Value::from));
         Self(facts)
     }
@@ -38,15 +38,6 @@ impl Environment {
         self.note("handler_bytes", size);
         self.note("handler_libc", libc(handler));
     }
-}
-
-/// A line of `/proc/meminfo`, in KiB.
-fn memory_kib(line: &str) -> Option<u64> {
-    field("/proc/meminfo", line)?.trim().strip_suffix("kB")?.trim().parse().ok()
-}
-
-fn read(path: &str) -> Option<String> {
-    Some(fs::read_to_string(path).ok()?.trim().to_owned())
 }
 
 fn field(path: &str, start: &str) -> Option<String> {

@@ -20,7 +20,7 @@ use tokio::{
 
 use super::{
     checkout::{self, PROJECT},
-    workspace::{Folder, FolderError},
+    workspace::{Workspace, WorkspaceError},
 };
 use incident_labs::{
     blob::{AccountError, StorageAccount},
@@ -71,9 +71,9 @@ pub enum AzuriteError {
         doing: String,
         source: io::Error,
     },
-    /// The run folder refused.
+    /// The work folder refused.
     #[error(transparent)]
-    Folder(#[from] FolderError),
+    Workspace(#[from] WorkspaceError),
     /// The endpoints make no account.
     #[error("azurite's account")]
     Account(#[from] AccountError),
@@ -94,7 +94,7 @@ impl Azurite {
     ///
     /// # Errors
     /// What is missing, taken or broken, with the way out.
-    pub async fn start(folder: &Folder, ports: Ports) -> Result<Self, AzuriteError> {
+    pub async fn start(folder: &Workspace, ports: Ports) -> Result<Self, AzuriteError> {
         let home = install().await?;
         for attempt in 1.. {
             let chosen = choose(ports, folder.ports().filter(|_| attempt == 1))?;
@@ -111,7 +111,7 @@ impl Azurite {
         unreachable!("the loop above ends by returning")
     }
 
-    async fn start_at(folder: &Folder, home: &Path, ports: [u16; 3]) -> Result<Self, AzuriteError> {
+    async fn start_at(folder: &Workspace, home: &Path, ports: [u16; 3]) -> Result<Self, AzuriteError> {
         let log = folder.logs().join("azurite.log");
         let doing = |source| AzuriteError::Io { doing: format!("open {}", log.display()), source };
         let out = File::options().create(true).append(true).open(&log).map_err(doing)?;

@@ -1,7 +1,8 @@
 //! Whether a run fits on this machine, asked before anything is written.
 
-use std::{fs, io, path::Path};
+use std::{io, path::Path};
 
+use super::proc;
 use incident_labs::blob::MIB;
 
 #[derive(Debug, thiserror::Error)]
@@ -38,13 +39,10 @@ pub enum RoomError {
 /// # Errors
 /// [`RoomError::Memory`], with the numbers.
 pub fn ensure_memory(what: &'static str, needed_bytes: u64) -> Result<(), RoomError> {
-    let path = "/proc/meminfo";
-    let text = fs::read_to_string(path).map_err(|source| RoomError::Unknown { path: path.to_owned(), source })?;
-    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
-    let kib: Option<u64> = line.and_then(|it| it.trim().strip_suffix("kB")?.trim().parse().ok());
-    match kib {
-        Some(kib) if kib * 1024 < needed_bytes => {
-            Err(RoomError::Memory { what, needed_mib: needed_bytes / MIB, available_mib: kib / 1024 })
+    let unknown = |source| RoomError::Unknown { path: proc::MEMINFO.to_owned(), source };
+    match proc::memory_bytes("MemAvailable").map_err(unknown)? {
+        Some(available) if available < needed_bytes => {
+            Err(RoomError::Memory { what, needed_mib: needed_bytes / MIB, available_mib: available / MIB })
         }
         _ => Ok(()),
     }

@@ -5,6 +5,7 @@ pub mod capacity;
 pub mod checkout;
 pub mod elf;
 pub mod exit;
+pub(crate) mod proc;
 pub mod storage;
 pub mod terminal;
 pub mod workspace;

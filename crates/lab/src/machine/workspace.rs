@@ -1,4 +1,4 @@
-//! The run folder of one lab instance: storage data, tables and logs, and what must outlive a lab that was killed.
+//! The work folder of one lab: storage data, tables and logs, and what must outlive a lab that was killed.
 //!
 //! Invariants:
 //! - One lab per folder: an exclusive file lock, given back by the kernel however the lab ends.
@@ -19,6 +19,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep};
 
+use super::proc;
+
 /// Environment variable that names the folder whose lab started a process.
 pub const MARK: &str = "INCIDENT_LAB_FOLDER";
 const FOLDERS: [&str; 3] = ["azurite", "tables", "logs"];
@@ -32,7 +34,7 @@ const LOCK_PATIENCE: Duration = Duration::from_millis(500);
 
 /// Why a folder could not be used.
 #[derive(Debug, thiserror::Error)]
-pub enum FolderError {
+pub enum WorkspaceError {
     /// Another lab holds the lock.
     #[error("{} is in use by another lab: stop that one, or choose another folder", path.display())]
     InUse { path: PathBuf },
@@ -51,7 +53,7 @@ pub enum FolderError {
 
 /// A locked work folder. Its lock is given back with the last clone.
 #[derive(Clone, Debug)]
-pub struct Folder {
+pub struct Workspace {
     path: PathBuf,
     tables: PathBuf,
     /// Held for its lock.
@@ -66,14 +68,14 @@ struct Kept {
     ports: Option<[u16; 3]>,
 }
 
-impl Folder {
+impl Workspace {
     /// Creates or reopens a folder, takes its lock, and ends what a killed lab left running on it.
     ///
     /// # Errors
     /// When another lab uses the folder, or it cannot be written.
-    pub async fn open(path: &Path) -> Result<Self, FolderError> {
+    pub async fn open(path: &Path) -> Result<Self, WorkspaceError> {
         make_folders(path)?;
-        let fail = |source| FolderError::Io { path: path.to_owned(), source };
+        let fail = |source| WorkspaceError::Io { path: path.to_owned(), source };
         let path = path.canonicalize().map_err(fail)?;
         let lock = File::create(path.join(".lock")).map_err(fail)?;
         let asked = Instant::now();
@@ -82,7 +84,7 @@ impl Folder {
                 Ok(()) => break,
                 // A process that was just started still shares its parent's lock until its `exec` is over.
                 Err(TryLockError::WouldBlock) if asked.elapsed() < LOCK_PATIENCE => sleep(LOCK_PATIENCE / 50).await,
-                Err(TryLockError::WouldBlock) => return Err(FolderError::InUse { path }),
+                Err(TryLockError::WouldBlock) => return Err(WorkspaceError::InUse { path }),
                 Err(TryLockError::Error(source)) => return Err(fail(source)),
             }
         }
@@ -114,13 +116,13 @@ impl Folder {
     ///
     /// # Errors
     /// When something cannot be removed.
-    pub fn clear(&self) -> Result<(), FolderError> {
+    pub fn clear(&self) -> Result<(), WorkspaceError> {
         for name in FOLDERS.into_iter().chain([JOURNAL]).chain(TASK_HUB) {
             let path = self.path.join(name);
             let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
             match removed {
                 Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                    return Err(FolderError::Io { path, source });
+                    return Err(WorkspaceError::Io { path, source });
                 }
                 _ => {}
             }
@@ -163,23 +165,23 @@ impl Folder {
     ///
     /// # Errors
     /// When `lab.json` cannot be written.
-    pub fn keep_ports(&self, ports: [u16; 3]) -> Result<(), FolderError> {
+    pub fn keep_ports(&self, ports: [u16; 3]) -> Result<(), WorkspaceError> {
         let path = self.path.join("lab.json");
         let text = serde_json::to_vec_pretty(&Kept { ports: Some(ports) }).unwrap_or_default();
-        fs::write(&path, text).map_err(|source| FolderError::Io { path, source })
+        fs::write(&path, text).map_err(|source| WorkspaceError::Io { path, source })
     }
 
     /// Ends processes that a lab on this folder left. Each is told once: Azurite takes a second SIGTERM for the end, in the middle of writing.
     ///
     /// # Errors
     /// When a process does not end.
-    pub async fn end_leftovers(&self) -> Result<(), FolderError> {
+    pub async fn end_leftovers(&self) -> Result<(), WorkspaceError> {
         let asked = Instant::now();
         let mut signal = Signal::TERM;
         let mut told = HashSet::new();
         while let Some(&first) = processes_of(&self.path).first() {
             match asked.elapsed() {
-                late if late > 2 * GRACE => return Err(FolderError::Leftover { pid: first }),
+                late if late > 2 * GRACE => return Err(WorkspaceError::Leftover { pid: first }),
                 late if late > GRACE && signal == Signal::TERM => {
                     signal = Signal::KILL;
                     told.clear();
@@ -196,10 +198,10 @@ impl Folder {
     }
 }
 
-fn make_folders(path: &Path) -> Result<(), FolderError> {
+fn make_folders(path: &Path) -> Result<(), WorkspaceError> {
     FOLDERS.into_iter().try_for_each(|sub| {
         let path = path.join(sub);
-        fs::create_dir_all(&path).map_err(|source| FolderError::Io { path, source })
+        fs::create_dir_all(&path).map_err(|source| WorkspaceError::Io { path, source })
     })
 }
 
@@ -212,17 +214,7 @@ pub fn kill_processes_of(folder: &Path) {
 
 /// Processes started for a folder (an absolute path), as `/proc` shows them.
 pub fn processes_of(folder: &Path) -> Vec<u32> {
-    let mark = format!("{MARK}={}", folder.display()).into_bytes();
-    let Ok(entries) = fs::read_dir("/proc") else {
-        return Vec::new();
-    };
-    let is_marked = |pid: &u32| {
-        fs::read(format!("/proc/{pid}/environ")).is_ok_and(|it| it.split(|byte| *byte == 0).any(|it| it == mark))
-    };
-    entries
-        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
-        .filter(|pid| *pid != std::process::id() && is_marked(pid))
-        .collect()
+    proc::with_variable(&format!("{MARK}={}", folder.display()))
 }
 
 #[cfg(test)]
@@ -234,16 +226,16 @@ mod tests {
     #[tokio::test]
     async fn a_folder_serves_one_lab_at_a_time() {
         let dir = tempfile::tempdir().unwrap();
-        let first = Folder::open(dir.path()).await.unwrap();
-        assert!(matches!(Folder::open(dir.path()).await, Err(FolderError::InUse { .. })));
+        let first = Workspace::open(dir.path()).await.unwrap();
+        assert!(matches!(Workspace::open(dir.path()).await, Err(WorkspaceError::InUse { .. })));
         drop(first);
-        Folder::open(dir.path()).await.unwrap();
+        Workspace::open(dir.path()).await.unwrap();
     }
 
     #[tokio::test]
     async fn what_a_killed_lab_left_running_is_ended() {
         let dir = tempfile::tempdir().unwrap();
-        let folder = Folder::open(dir.path()).await.unwrap();
+        let folder = Workspace::open(dir.path()).await.unwrap();
         let mut ours = Command::new("sleep").arg("600").envs([folder.mark()]).spawn().unwrap();
         let mut other = Command::new("sleep").arg("600").spawn().unwrap();
         // The kernel shows a new program's environment a moment after its start has been reported.
@@ -252,7 +244,7 @@ mod tests {
         }
         drop(folder);
 
-        Folder::open(dir.path()).await.unwrap();
+        Workspace::open(dir.path()).await.unwrap();
 
         assert!(!ours.wait().unwrap().success());
         assert!(other.try_wait().unwrap().is_none(), "a process of somebody else was ended");
@@ -263,7 +255,7 @@ mod tests {
     #[tokio::test]
     async fn ports_are_kept_and_nothing_else() {
         let dir = tempfile::tempdir().unwrap();
-        let folder = Folder::open(dir.path()).await.unwrap();
+        let folder = Workspace::open(dir.path()).await.unwrap();
         assert_eq!(folder.ports(), None);
         folder.keep_ports([1, 2, 3]).unwrap();
         fs::write(folder.azurite().join("data"), "x").unwrap();

@@ -12,12 +12,13 @@ use tokio::{
 };
 use tokio_util::task::TaskTracker;
 
-use super::{Shared, facts, listing::chain};
+use super::{Shared, facts};
 use crate::app::blob_message::{BlobMessage, POISON_QUEUE, trigger_queue};
 use crate::{
     emulator::host::{Call, Level, binding_data},
     machine::storage::{Queue, Received, StorageError},
 };
+use custom_handler::error_chain;
 
 const POLL_MIN: Duration = Duration::from_millis(100);
 
@@ -50,7 +51,7 @@ pub(super) async fn run(shared: Arc<Shared>, tasks: TaskTracker) {
                 if !std::mem::replace(&mut failing, true) {
                     shared.tell(
                         Level::Warning,
-                        format!("trigger queue fails and will be asked again: {}", chain(&error)),
+                        format!("trigger queue fails and will be asked again: {}", error_chain(&error)),
                     );
                 }
                 wait = (wait * 2).min(shared.settings.poll_max);
@@ -85,7 +86,7 @@ fn dispatch(
             let id = message.id.clone();
             // An unsettled message comes back when its lease ends: storage being away costs time, never a blob.
             if let Err(error) = settle(&shared, &queue, message).await {
-                shared.tell(Level::Warning, format!("message {id} could not be settled: {}", chain(&error)));
+                shared.tell(Level::Warning, format!("message {id} could not be settled: {}", error_chain(&error)));
             }
             drop(permit);
         });
@@ -178,7 +179,7 @@ async fn run_function(
 
 async fn renew(shared: &Shared, queue: &Queue, received: &mut Received) {
     if let Err(error) = queue.renew(received, shared.settings.message_lease).await {
-        shared.tell(Level::Warning, format!("message {} keeps its old lease: {}", received.id, chain(&error)));
+        shared.tell(Level::Warning, format!("message {} keeps its old lease: {}", received.id, error_chain(&error)));
     }
 }
 

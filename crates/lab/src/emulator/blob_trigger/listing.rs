@@ -11,6 +11,7 @@ use crate::app::{
     blob_trigger::BlobFunction,
 };
 use crate::{emulator::host::Level, machine::storage::StorageError};
+use custom_handler::error_chain;
 
 /// Metadata key of a receipt whose message has not been queued yet.
 const INCOMPLETE: &str = "Incomplete";
@@ -32,7 +33,8 @@ pub(super) async fn run(shared: Arc<Shared>) {
             Ok(()) => failing = false,
             Err(error) if !failing => {
                 failing = true;
-                shared.tell(Level::Warning, format!("blob listing fails and will be repeated: {}", chain(&error)));
+                shared
+                    .tell(Level::Warning, format!("blob listing fails and will be repeated: {}", error_chain(&error)));
             }
             Err(_) => {}
         }
@@ -101,10 +103,4 @@ async fn notify(
     storage.put(HOSTS_CONTAINER, &receipt, "", Some(incomplete)).await?;
     queue.send(&message.encode()).await?;
     storage.put(HOSTS_CONTAINER, &receipt, "", None).await
-}
-
-/// An error with its causes, on one line.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |it| it.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }

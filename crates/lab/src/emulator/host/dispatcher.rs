@@ -10,13 +10,13 @@ use tokio::{process::Child, time::Instant};
 
 use super::{
     Host, State,
-    channel::{self, Request},
     exception::Exception,
+    http_client::{self, Request},
     invocation,
     log::{Level, LogLine},
-    process::{self, Worker},
+    worker_channel::{WorkerChannel, each_line},
 };
-use custom_handler::clock;
+use custom_handler::{clock, exit_code};
 
 const DISPATCHER: &str = "Microsoft.Azure.WebJobs.Script.Workers.HttpFunctionInvocationDispatcher";
 pub(super) const HTTP_WORKER_SERVICE: &str = "Microsoft.Azure.WebJobs.Script.Workers.Http.DefaultHttpWorkerService";
@@ -46,43 +46,43 @@ impl Host {
     /// Starts the handler and returns at once; readiness is awaited in the background.
     pub(super) fn start_channel(&self) {
         let inner = &self.inner;
-        let worker = Arc::new(Worker::new());
-        *inner.worker.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&worker));
-        inner.log.write(&worker.channel(), Level::Debug, "Initiating Worker Process start up");
-        match worker.start(&inner.options, inner.port, &inner.log) {
+        let channel = Arc::new(WorkerChannel::new());
+        *inner.channel.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&channel));
+        inner.log.write(&channel.channel_category(), Level::Debug, "Initiating Worker Process start up");
+        match channel.start(&inner.options, inner.port, &inner.log) {
             Ok(child) => {
-                inner.tasks.spawn(self.clone().watch(Arc::clone(&worker), child));
-                inner.log.write(&worker.channel(), Level::Debug, "Initializing HttpWorker.");
-                inner.tasks.spawn(self.clone().await_readiness(worker));
+                inner.tasks.spawn(self.clone().watch(Arc::clone(&channel), child));
+                inner.log.write(&channel.channel_category(), Level::Debug, "Initializing HttpWorker.");
+                inner.tasks.spawn(self.clone().await_readiness(channel));
             }
             Err(exception) => {
                 // The real host drops this task with its exception: nothing is restarted, the state stays as it is.
-                worker.exited.cancel();
+                channel.exited.cancel();
                 let file = inner.options.executable.display();
                 let message = format!("Failed to start Worker Channel. Process fileName: {file}");
-                inner.log.record(LogLine::new(worker.process(), Level::Error, message).because(exception));
+                inner.log.record(LogLine::new(channel.process_category(), Level::Error, message).because(exception));
             }
         }
     }
 
-    async fn await_readiness(self, worker: Arc<Worker>) {
+    async fn await_readiness(self, channel: Arc<WorkerChannel>) {
         let inner = &self.inner;
         let answered = tokio::select! {
             answered = self.probe() => answered,
             // A disposed channel reports nothing any more.
-            () = worker.disposed.cancelled() => return,
+            () = channel.disposed.cancelled() => return,
         };
         if answered {
-            inner.log.write(&worker.channel(), Level::Debug, "HttpWorker is Initialized.");
-            inner.log.write(DISPATCHER, Level::Debug, format!("Adding http worker channel. workerId:{}", worker.id));
+            inner.log.write(&channel.channel_category(), Level::Debug, "HttpWorker is Initialized.");
+            inner.log.write(DISPATCHER, Level::Debug, format!("Adding http worker channel. workerId:{}", channel.id));
             inner.state.send_replace(State::Initialized);
             inner.log.write(DISPATCHER, Level::Information, "Worker process started and initialized.");
             return;
         }
         let timed_out = Exception::new("System.TimeoutException", "Initializing HttpWorker timed out.");
-        let message = format!("Failed to start http worker process. workerId:{}", worker.id);
-        inner.log.record(LogLine::new(worker.channel(), Level::Error, message).because(timed_out.clone()));
-        self.worker_error(&worker, &timed_out).await;
+        let message = format!("Failed to start http worker process. workerId:{}", channel.id);
+        inner.log.record(LogLine::new(channel.channel_category(), Level::Error, message).because(timed_out.clone()));
+        self.worker_error(&channel, &timed_out).await;
     }
 
     /// Asks for `/` until anything answers. As in the host, the budget counts the pauses only, so an answer that never
@@ -93,7 +93,7 @@ impl Host {
         loop {
             let traceparent = inner.options.telemetry_configured.then(|| invocation::traceparent(None));
             let request = Request { method: "GET", path: "/".into(), headers: Vec::new(), traceparent, body: None };
-            let answer = channel::send(inner.port, request);
+            let answer = http_client::send(inner.port, request);
             let client_timeout = inner.options.function_timeout.saturating_add(Duration::from_secs(60));
             match tokio::time::timeout(client_timeout, answer).await {
                 Ok(Err(exception)) if is_socket_error(&exception) => {
@@ -116,59 +116,65 @@ impl Host {
     }
 
     /// Logs what the process prints and how it ends, and acts on its end.
-    async fn watch(self, worker: Arc<Worker>, mut child: Child) {
+    async fn watch(self, channel: Arc<WorkerChannel>, mut child: Child) {
         let inner = &self.inner;
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-        let (log, teller) = (inner.log.clone(), Arc::clone(&worker));
+        let (log, teller) = (inner.log.clone(), Arc::clone(&channel));
         let console = inner.tasks.spawn(async move {
             tokio::join!(
-                process::each_line(stdout, |line| teller.printed(line, &log)),
-                process::each_line(stderr, |line| teller.complained(line, &log)),
+                each_line(stdout, |line| teller.printed(line, &log)),
+                each_line(stderr, |line| teller.complained(line, &log)),
             )
         });
         let status = tokio::select! {
             status = child.wait() => status,
-            () = worker.disposed.cancelled() => child.kill().await.and(child.try_wait()).map(Option::unwrap_or_default),
+            () = channel.disposed.cancelled() => child.kill().await.and(child.try_wait()).map(Option::unwrap_or_default),
         };
-        let code = status.map_or(-1, process::exit_code);
+        let code = status.map_or(-1, exit_code);
         let _ = tokio::time::timeout(DRAIN_WAIT, console).await;
-        let pid = worker.pid.get().copied().unwrap_or_default();
-        inner.log.write(&worker.process(), Level::Debug, format!("Process {pid} has exited with code {code}."));
-        worker.exited.cancel();
-        if !worker.disposed.is_cancelled() {
-            self.process_exited(&worker, pid, code).await;
+        let pid = channel.pid.get().copied().unwrap_or_default();
+        inner.log.write(
+            &channel.process_category(),
+            Level::Debug,
+            format!("Process {pid} has exited with code {code}."),
+        );
+        channel.exited.cancel();
+        if !channel.disposed.is_cancelled() {
+            self.process_exited(&channel, pid, code).await;
         }
     }
 
-    async fn process_exited(&self, worker: &Arc<Worker>, pid: u32, code: i32) {
+    async fn process_exited(&self, channel: &Arc<WorkerChannel>, pid: u32, code: i32) {
         let inner = &self.inner;
         match code {
             // Hosts before 4.1047 take this as the end of a duty: nothing is restarted, and later calls are refused.
             0 => {}
             RESTART_EXIT_CODE => {
                 let message = "Language Worker Process exited and needs to be restarted.";
-                inner.log.write(&worker.process(), Level::Information, message);
-                let handling = format!("Handling WorkerRestartEvent for workerId:{}", worker.id);
+                inner.log.write(&channel.process_category(), Level::Information, message);
+                let handling = format!("Handling WorkerRestartEvent for workerId:{}", channel.id);
                 inner.log.write(DISPATCHER, Level::Debug, handling);
-                self.restart(Some(worker)).await;
+                self.restart(Some(channel)).await;
             }
             code => {
-                let exception = worker.exit_exception(&inner.options.executable.display().to_string(), code);
+                let exception = channel.exit_exception(&inner.options.executable.display().to_string(), code);
                 let message = format!("Language Worker Process exited. Pid={pid}.");
-                inner.log.record(LogLine::new(worker.process(), Level::Error, message).because(exception.clone()));
-                self.worker_error(worker, &exception).await;
+                inner
+                    .log
+                    .record(LogLine::new(channel.process_category(), Level::Error, message).because(exception.clone()));
+                self.worker_error(channel, &exception).await;
             }
         }
     }
 
-    async fn worker_error(&self, worker: &Arc<Worker>, exception: &Exception) {
-        let message = format!("Handling WorkerErrorEvent for workerId:{}. Failed with: {exception}", worker.id);
+    async fn worker_error(&self, channel: &Arc<WorkerChannel>, exception: &Exception) {
+        let message = format!("Handling WorkerErrorEvent for workerId:{}. Failed with: {exception}", channel.id);
         self.inner.log.write(DISPATCHER, Level::Debug, message);
-        self.count_error(worker);
-        self.restart(Some(worker)).await;
+        self.count_error(channel);
+        self.restart(Some(channel)).await;
     }
 
-    fn count_error(&self, worker: &Worker) {
+    fn count_error(&self, channel: &WorkerChannel) {
         let mut errors = self.inner.errors.lock().unwrap_or_else(PoisonError::into_inner);
         if errors.last().is_some_and(|last| last.at.elapsed() > CHAIN_GAP) {
             for CountedError { created, worker_id, .. } in errors.drain(..).rev() {
@@ -177,16 +183,16 @@ impl Host {
             }
         }
         let created = clock::timestamp(clock::utc_now());
-        errors.push(CountedError { at: Instant::now(), created, worker_id: worker.id.clone() });
+        errors.push(CountedError { at: Instant::now(), created, worker_id: channel.id.clone() });
     }
 
     /// Kills the handler, if it still runs, and starts it again unless the host has seen too many errors.
     ///
-    /// `of` is the worker whose end asks for it; if another one has taken its place, the wish is outdated.
-    pub(super) async fn restart(&self, of: Option<&Arc<Worker>>) {
+    /// `of` is the channel whose end asks for it; if another one has taken its place, the wish is outdated.
+    pub(super) async fn restart(&self, of: Option<&Arc<WorkerChannel>>) {
         let inner = &self.inner;
         let _one_at_a_time = inner.restarting.lock().await;
-        let current = self.worker();
+        let current = self.channel();
         if inner.closing.is_cancelled() || of.is_some_and(|of| current.as_ref().is_some_and(|it| it.id != of.id)) {
             return;
         }
@@ -206,12 +212,12 @@ impl Host {
         }
     }
 
-    async fn dispose(&self, worker: &Worker) {
-        worker.disposed.cancel();
-        if tokio::time::timeout(KILL_WAIT, worker.exited.cancelled()).await.is_err() {
-            let pid = worker.pid.get().copied().unwrap_or_default();
+    async fn dispose(&self, channel: &WorkerChannel) {
+        channel.disposed.cancel();
+        if tokio::time::timeout(KILL_WAIT, channel.exited.cancelled()).await.is_err() {
+            let pid = channel.pid.get().copied().unwrap_or_default();
             let message = format!("Worker process {pid} has not exited despite waiting for 1000 ms");
-            self.inner.log.write(&worker.process(), Level::Warning, message);
+            self.inner.log.write(&channel.process_category(), Level::Warning, message);
         }
     }
 
@@ -243,8 +249,8 @@ impl Host {
         inner.closing.cancel();
         let _one_at_a_time = inner.restarting.lock().await;
         inner.log.write(DISPATCHER, Level::Debug, "Disposing HttpFunctionInvocationDispatcher");
-        if let Some(worker) = self.worker() {
-            self.dispose(&worker).await;
+        if let Some(channel) = self.channel() {
+            self.dispose(&channel).await;
         }
         inner.state.send_replace(State::Disposed);
     }

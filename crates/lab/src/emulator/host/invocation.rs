@@ -8,9 +8,9 @@ use uuid::Uuid;
 
 use super::{
     Host,
-    channel::{self, Request},
     dispatcher::HTTP_WORKER_SERVICE,
     exception::Exception,
+    http_client::{self, Request},
     log::{self, Level, LogLine, Scope},
     reply::{self, Reply},
     version,
@@ -46,7 +46,7 @@ pub type Verify = fn(&Reply) -> Result<(), Exception>;
 
 /// How an invocation ended.
 #[derive(Clone, Debug)]
-pub struct Outcome {
+pub struct InvocationOutcome {
     pub invocation_id: String,
     /// Whether the function succeeded.
     pub succeeded: bool,
@@ -63,7 +63,7 @@ pub struct Outcome {
 impl Host {
     /// Runs one invocation, from "Executing" to "Executed". After a function time-out it returns only when the handler
     /// has been restarted.
-    pub async fn invoke(&self, call: Call) -> Outcome {
+    pub async fn invoke(&self, call: Call) -> InvocationOutcome {
         let inner = &self.inner;
         let scope = Scope::new(&call.function);
         let category = format!("Function.{}", call.function);
@@ -92,7 +92,10 @@ impl Host {
             Err(cause) => (None, Some(cause)),
         };
         let exception = failure.map(|cause| Exception::of_invocation(&scope.function, cause));
-        Outcome { reply, ..self.executed(&Ended { scope: &scope, began, started, reason: &reason }, exception) }
+        InvocationOutcome {
+            reply,
+            ..self.executed(&Ended { scope: &scope, began, started, reason: &reason }, exception)
+        }
     }
 
     /// Calls the handler and waits for its result.
@@ -104,7 +107,7 @@ impl Host {
             inner.log.record(LogLine::new(HTTP_WORKER_SERVICE, Level::Debug, text).within(&scope));
         };
         debug(format!("Sending invocation {of_call}"));
-        let response = channel::send(inner.port, self.request(call, &scope)).await?;
+        let response = http_client::send(inner.port, self.request(call, &scope)).await?;
         debug(format!("Received invocation response {of_call}"));
         let Some(reply) = reply::read(&response)? else {
             // The host forgets to finish an invocation whose result is null; only the time-out ends it.
@@ -147,7 +150,7 @@ impl Host {
         }
     }
 
-    fn executed(&self, ended: &Ended<'_>, exception: Option<Exception>) -> Outcome {
+    fn executed(&self, ended: &Ended<'_>, exception: Option<Exception>) -> InvocationOutcome {
         let log = &self.inner.log;
         let Ended { scope, reason, started, .. } = *ended;
         let duration = ended.began.elapsed();
@@ -166,11 +169,18 @@ impl Host {
             log.record(LogLine::new("Host.Results", Level::Error, "").within(scope).because(exception));
         }
         log.request(&log::Request { scope, started, duration, succeeded, reason });
-        Outcome { invocation_id: scope.id.clone(), succeeded, exception, timed_out: false, reply: None, duration }
+        InvocationOutcome {
+            invocation_id: scope.id.clone(),
+            succeeded,
+            exception,
+            timed_out: false,
+            reply: None,
+            duration,
+        }
     }
 
     /// Fails the invocation at once, then kills the handler with everything else in flight: no cancellation reaches it.
-    async fn timed_out(&self, ended: Ended<'_>) -> Outcome {
+    async fn timed_out(&self, ended: Ended<'_>) -> InvocationOutcome {
         let log = &self.inner.log;
         let Scope { id, function, .. } = ended.scope;
         let limit = timespan::print(self.inner.options.function_timeout);
@@ -182,7 +192,7 @@ impl Host {
             "Microsoft.Azure.WebJobs.Host.FunctionTimeoutException",
             format!("Timeout value of {limit} was exceeded by function: Functions.{function}"),
         );
-        let outcome = Outcome { timed_out: true, ..self.executed(&ended, Some(exception)) };
+        let outcome = InvocationOutcome { timed_out: true, ..self.executed(&ended, Some(exception)) };
         tokio::time::sleep(self.inner.options.timeout_grace).await;
         let message =
             format!("A function timeout has occurred. Restarting worker process executing invocationId '{id}'.");

@@ -4,17 +4,17 @@
 //! It speaks the host's wire to the byte and reacts as recordings of the host show. What becomes of outputs and return values is
 //! the business of whoever called.
 
-mod channel;
 mod dispatcher;
 mod environment;
 mod exception;
+mod http_client;
 mod invocation;
 mod log;
 mod options;
-mod process;
 mod reply;
 pub(in crate::emulator) mod texts;
 mod variables;
+mod worker_channel;
 
 use std::{
     io,
@@ -29,7 +29,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 pub mod binding_data;
 
 pub use exception::Exception;
-pub use invocation::{Call, Outcome, Verify};
+pub use invocation::{Call, InvocationOutcome, Verify};
 pub use log::{Echo, HostLog, Identity, Level, LogLine, Scope};
 pub use options::HostOptions;
 pub use reply::Reply;
@@ -62,7 +62,7 @@ struct Inner {
     /// Picked once; each start of the handler gets the same one.
     port: u16,
     state: watch::Sender<State>,
-    worker: Mutex<Option<Arc<process::Worker>>>,
+    channel: Mutex<Option<Arc<worker_channel::WorkerChannel>>>,
     errors: Mutex<Vec<dispatcher::CountedError>>,
     restarting: tokio::sync::Mutex<()>,
     gave_up: watch::Sender<Option<String>>,
@@ -82,7 +82,7 @@ impl Host {
             log,
             port,
             state: watch::Sender::new(State::Initializing),
-            worker: Mutex::default(),
+            channel: Mutex::default(),
             errors: Mutex::default(),
             restarting: tokio::sync::Mutex::default(),
             gave_up: watch::Sender::new(None),
@@ -101,7 +101,7 @@ impl Host {
 
     /// The handler's process id. `None` if it could not be started.
     pub fn pid(&self) -> Option<u32> {
-        self.worker().and_then(|worker| worker.pid.get().copied())
+        self.channel().and_then(|it| it.pid.get().copied())
     }
 
     /// Resolves, with the reason, when the host gives up: three errors in a chain, or a wait for readiness that is over.
@@ -119,8 +119,8 @@ impl Host {
         let _ = tokio::time::timeout(Duration::from_secs(1), self.inner.tasks.wait()).await;
     }
 
-    fn worker(&self) -> Option<Arc<process::Worker>> {
-        self.inner.worker.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    fn channel(&self) -> Option<Arc<worker_channel::WorkerChannel>> {
+        self.inner.channel.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn stop(&self, reason: &str) {

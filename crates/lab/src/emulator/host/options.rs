@@ -19,7 +19,7 @@ pub struct HostOptions {
     pub script_root: PathBuf,
     /// The handler's executable. Absolute if it stands under the script root, else as `host.json` names it.
     pub executable: PathBuf,
-    /// The handler's.
+    /// Where the handler is started.
     pub working_directory: PathBuf,
     pub arguments: Vec<String>,
     /// App settings, handed to the handler as environment variables.

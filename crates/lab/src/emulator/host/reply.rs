@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{channel::Response, exception::Exception};
+use super::{exception::Exception, http_client::Response};
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Reply {

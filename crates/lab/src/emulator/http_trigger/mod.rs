@@ -59,7 +59,7 @@ impl HttpFunctions {
     }
 
     pub fn router(self, host: Host, log: HostLog, hub: Option<TaskHub>) -> Router {
-        Router::new().fallback(serve).with_state(Front {
+        Router::new().fallback(serve).with_state(Invoker {
             functions: self,
             host,
             log,
@@ -85,7 +85,7 @@ impl HttpFunction {
 }
 
 #[derive(Clone)]
-struct Front {
+struct Invoker {
     functions: HttpFunctions,
     host: Host,
     log: HostLog,
@@ -94,16 +94,16 @@ struct Front {
     invocations: TaskTracker,
 }
 
-async fn serve(State(front): State<Front>, method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
-    let found = front.functions.functions.iter().find_map(|it| Some((it, it.route.matches(&method, uri.path())?)));
+async fn serve(State(invoker): State<Invoker>, method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
+    let found = invoker.functions.functions.iter().find_map(|it| Some((it, it.route.matches(&method, uri.path())?)));
     let Some((function, parameters)) = found else { return StatusCode::NOT_FOUND.into_response() };
     let received = Received { method: &method, uri: &uri, headers: &headers, body: &body, parameters };
-    let (function, call) = (Arc::clone(function), front.call(function, &received));
-    let invocation = front.invocations.clone().spawn(async move { front.invoke(&function, call).await });
+    let (function, call) = (Arc::clone(function), invoker.call(function, &received));
+    let invocation = invoker.invocations.clone().spawn(async move { invoker.invoke(&function, call).await });
     invocation.await.unwrap_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response())
 }
 
-impl Front {
+impl Invoker {
     fn call(&self, function: &HttpFunction, received: &Received<'_>) -> Call {
         let mut data = Map::from_iter([(function.request.clone(), received.data())]);
         if let (Some(binding), Some(hub)) = (&function.client_in, &self.hub) {

@@ -36,7 +36,7 @@ struct Loaded {
 }
 
 /// Everything an episode changes.
-struct Outcome {
+struct EpisodeOutcome {
     instance: Instance,
     /// Events in history before those below; 0 begins a new history.
     from: usize,
@@ -123,7 +123,7 @@ impl TaskHub {
         let consumed = messages.iter().map(|it| it.id).collect();
         let mut new = vec![event(-1, EventType::OrchestratorStarted(Nothing::default()))];
         new.extend(messages.into_iter().map(|it| it.event));
-        let mut outcome = Outcome::new(instance, past.len(), consumed);
+        let mut outcome = EpisodeOutcome::new(instance, past.len(), consumed);
         let mut given = Given { past, new };
         let mut spent = Duration::ZERO;
         let mut cost = (given.past.len(), given.new.len());
@@ -173,7 +173,7 @@ impl TaskHub {
     }
 
     /// One transaction: the messages are gone exactly when what they led to is there.
-    async fn record(&self, outcome: Outcome) -> Result<(), StoreError> {
+    async fn record(&self, outcome: EpisodeOutcome) -> Result<(), StoreError> {
         let has_activities = !outcome.activities.is_empty();
         self.inner.store.write(move |connection| outcome.write(connection)).await?;
         if has_activities {
@@ -197,7 +197,7 @@ impl TaskHub {
     }
 }
 
-impl Outcome {
+impl EpisodeOutcome {
     fn new(instance: Instance, from: usize, consumed: Vec<i64>) -> Self {
         let (events, activities, messages, children) = Default::default();
         Self { instance, from, events, activities, messages, children, consumed }

@@ -2,8 +2,7 @@
 
 use std::{
     collections::VecDeque,
-    os::unix::process::ExitStatusExt,
-    process::{ExitStatus, Stdio},
+    process::Stdio,
     sync::{Mutex, OnceLock, PoisonError},
 };
 
@@ -29,9 +28,9 @@ const TOOLING_LOG_PREFIX: &str = "azfuncjsonlog:";
 /// How many error lines the exit exception quotes.
 const QUOTED_ERRORS: usize = 3;
 
-/// One start of the handler: what the host calls a worker channel and its process.
+/// One start of the handler: to the host a worker channel, and the process behind it.
 #[derive(Debug)]
-pub(super) struct Worker {
+pub(super) struct WorkerChannel {
     /// New for each start.
     pub id: String,
     pub pid: OnceLock<u32>,
@@ -42,7 +41,7 @@ pub(super) struct Worker {
     last_errors: Mutex<VecDeque<String>>,
 }
 
-impl Worker {
+impl WorkerChannel {
     pub(super) fn new() -> Self {
         Self {
             id: Uuid::new_v4().to_string(),
@@ -54,12 +53,12 @@ impl Worker {
     }
 
     /// Logger category of the channel.
-    pub(super) fn channel(&self) -> String {
+    pub(super) fn channel_category(&self) -> String {
         format!("Worker.HttpWorkerChannel.{}", self.id)
     }
 
     /// Logger category of the process.
-    pub(super) fn process(&self) -> String {
+    pub(super) fn process_category(&self) -> String {
         format!("Worker.HttpWorkerProcess.{}", self.id)
     }
 
@@ -77,7 +76,7 @@ impl Worker {
             "Starting worker process with FileName:{file} WorkingDirectory:{folder} Arguments:{}{arguments}",
             if arguments.is_empty() { "" } else { " " }
         );
-        log.write(&self.process(), Level::Debug, starting);
+        log.write(&self.process_category(), Level::Debug, starting);
         let child = Command::new(&file)
             // The host hands over one command line without quotes, so an argument ends at a blank.
             .args(arguments.split_whitespace())
@@ -91,7 +90,7 @@ impl Worker {
             .map_err(|error| Exception::start_failed(&file, &folder, &error))?;
         let pid = child.id().unwrap_or_default();
         let _ = self.pid.set(pid);
-        log.write(&self.process(), Level::Debug, format!("{file} process with Id={pid} started"));
+        log.write(&self.process_category(), Level::Debug, format!("{file} process with Id={pid} started"));
         Ok(child)
     }
 
@@ -115,7 +114,7 @@ impl Worker {
 
     fn console(&self, line: &str, level: Level, log: &HostLog) {
         if let Some(rest) = line.strip_prefix(CONSOLE_LOG_PREFIX) {
-            log.write(&self.process(), level, rest);
+            log.write(&self.process_category(), level, rest);
         } else if line.starts_with(TOOLING_LOG_PREFIX) {
             log.write("Host.Function.ToolingConsoleLog", level, line);
         } else {
@@ -134,11 +133,6 @@ impl Worker {
         )
         .caused_by(Exception::new("System.Exception", quoted.join(",")))
     }
-}
-
-/// The exit code as .NET reports it: 128 + signal for a process ended by one.
-pub(super) fn exit_code(status: ExitStatus) -> i32 {
-    status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or_default())
 }
 
 /// Calls back for each line of a stream until its end. What is not UTF-8 is replaced.

@@ -1,0 +1,81 @@
+//! The one reader of `/proc`: what the kernel says of the machine and of processes.
+
+use std::{fs, io, path::Path};
+
+pub(crate) const MEMINFO: &str = "/proc/meminfo";
+
+/// A value of `/proc/meminfo`, in bytes; nothing for a name that is not there.
+pub(crate) fn memory_bytes(name: &str) -> io::Result<Option<u64>> {
+    Ok(kib_in(&fs::read_to_string(MEMINFO)?, name))
+}
+
+/// A value of a process's status, in bytes; nothing for a name that is not there.
+pub(crate) fn status_bytes(pid: u32, name: &str) -> io::Result<Option<u64>> {
+    Ok(kib_in(&fs::read_to_string(format!("/proc/{pid}/status"))?, name))
+}
+
+fn kib_in(text: &str, name: &str) -> Option<u64> {
+    let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+    Some(value.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
+}
+
+/// The release of the kernel.
+pub(crate) fn kernel() -> Option<String> {
+    Some(fs::read_to_string("/proc/sys/kernel/osrelease").ok()?.trim().to_owned())
+}
+
+/// The first processor's model.
+pub(crate) fn cpu() -> Option<String> {
+    let text = fs::read_to_string("/proc/cpuinfo").ok()?;
+    let (_, model) = text.lines().find(|it| it.starts_with("model name"))?.split_once(':')?;
+    Some(model.trim().to_owned())
+}
+
+/// Children of a process, of all its threads: the kernel lists a child with the thread that made it.
+pub(crate) fn children(pid: u32) -> io::Result<Vec<u32>> {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task"))?;
+    let lists = tasks.flatten().filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
+    Ok(lists.flat_map(|it| it.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<u32>>()).collect())
+}
+
+/// Processes, this one left out, that have `variable` (`NAME=VALUE`) in the environment they were started with.
+pub(crate) fn with_variable(variable: &str) -> Vec<u32> {
+    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+    let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
+    pids.filter(|pid| *pid != std::process::id() && has_variable(*pid, variable.as_bytes())).collect()
+}
+
+fn has_variable(pid: u32, variable: &[u8]) -> bool {
+    let environment = fs::read(Path::new("/proc").join(pid.to_string()).join("environ"));
+    environment.is_ok_and(|it| it.split(|byte| *byte == 0).any(|it| it == variable))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_is_found_by_its_whole_name() {
+        let text = "MemTotal:  10 kB\nMemAvailable:     24683520 kB\nVmRSS:\t 3 kB\nHugePages_Total:       0\n";
+        assert_eq!(kib_in(text, "MemAvailable"), Some(24_683_520 * 1024));
+        assert_eq!(kib_in(text, "VmRSS"), Some(3 * 1024));
+        assert_eq!(kib_in(text, "Mem"), None);
+        assert_eq!(kib_in(text, "HugePages_Total"), None);
+    }
+
+    #[test]
+    fn a_process_is_known_by_memory_children_and_environment() {
+        let mut child = std::process::Command::new("sleep").arg("600").env("PROC_TEST", "yes").spawn().unwrap();
+        let me = std::process::id();
+        assert!(status_bytes(me, "VmRSS").unwrap() > Some(1 << 20));
+        assert!(memory_bytes("MemTotal").unwrap() > status_bytes(me, "VmRSS").unwrap());
+        assert!(children(me).unwrap().contains(&child.id()));
+        // The kernel shows a new program's environment a moment after its start has been reported.
+        while !with_variable("PROC_TEST=yes").contains(&child.id()) {
+            std::thread::yield_now();
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(kernel().is_some());
+    }
+}
