@@ -113,7 +113,7 @@ pub trait Lab: clap::Args + fmt::Debug + Sized + 'static {
     fn describe(&self, _rows: &Self::Rows, _environment: &mut Environment) {}
 
     /// Printed above the criteria of a single run: the guide's tables.
-    fn tables(_rows: &Self::Rows) -> String {
+    fn guide_tables(_rows: &Self::Rows) -> String {
         String::new()
     }
 

@@ -70,13 +70,13 @@ pub(super) async fn run<L: Lab>(arguments: RunArguments<L>, open: OpenPlatform) 
         judged.push(run);
     }
     let judged = if let [only] = judged.as_slice() { only.clone() } else { Judged::over::<L>(&judged)? };
-    let (tables, totals) = (judged.tables.clone(), judged.totals.clone());
+    let (guide_tables, totals) = (judged.guide_tables.clone(), judged.totals.clone());
     let verdict = judged.verdict(&lab);
     evidence.write_json("verdict.json", &verdict).context("write verdict.json")?;
     if json {
         println!("{}", serde_json::to_string(&verdict)?);
     } else {
-        print!("{tables}");
+        print!("{guide_tables}");
         println!("{}", render::table(&verdict.criteria, verdict.verdict, stdout().is_terminal()));
         print!("{totals}");
         println!("evidence: {}", evidence.path().display());
@@ -121,7 +121,7 @@ struct Judged {
     counts: Map<String, Value>,
     environment: Environment,
     /// Printed above the criteria.
-    tables: String,
+    guide_tables: String,
     /// Printed below the criteria.
     totals: String,
 }
@@ -136,8 +136,8 @@ impl Judged {
         lab.describe(&rows, &mut environment);
         folder.write_json("environment.json", &environment).context("write environment.json")?;
         let counts = L::counts(&rows);
-        let (tables, totals) = (L::tables(&rows), L::totals(&counts));
-        Ok(Self { criteria: judge::<L>(&rows)?, counts, environment, tables, totals })
+        let (guide_tables, totals) = (L::guide_tables(&rows), L::totals(&counts));
+        Ok(Self { criteria: judge::<L>(&rows)?, counts, environment, guide_tables, totals })
     }
 
     /// Medians and spread; the counts of each run.
@@ -148,7 +148,7 @@ impl Judged {
             criteria: Criterion::over_runs(&L::rules()?, &criteria),
             counts: counts.collect(),
             environment: runs.last().map(|it| it.environment.clone()).unwrap_or_default(),
-            tables: String::new(),
+            guide_tables: String::new(),
             totals: String::new(),
         })
     }

@@ -32,7 +32,7 @@ use custom_handler::clock;
 use incident_labs::functions::{INPUT_CONTAINER, RESULTS_CONTAINER};
 
 /// Where sources wait for being copied.
-const SOURCES_CONTAINER: &str = "staging";
+const SOURCES_CONTAINER: &str = "sources";
 const PARALLEL_UPLOADS: usize = 4;
 const SETTLE_POLL: Duration = Duration::from_millis(300);
 /// Control blobs have streams of their own, far from those of the sources.

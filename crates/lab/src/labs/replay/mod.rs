@@ -87,7 +87,7 @@ Exit codes:  0 every instance completed; 1 some did not; 3 it could not run; 64 
         timeline::csv(rows)
     }
 
-    fn tables(rows: &ReplayRows) -> String {
+    fn guide_tables(rows: &ReplayRows) -> String {
         report::tables(rows) + "\n"
     }
 }
