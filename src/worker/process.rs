@@ -44,10 +44,14 @@ pub fn run(settings: &BlobSettings) -> anyhow::Result<()> {
 
 async fn serve(settings: &BlobSettings) -> anyhow::Result<()> {
     let socket = StdUnixStream::from(std::io::stdin().as_fd().try_clone_to_owned()?);
+    if socket.local_addr().is_err() {
+        anyhow::bail!("fd 0 is not a front: --worker is started by the handler itself");
+    }
     socket.set_nonblocking(true)?;
     let (mut from_front, mut to_front) = typed::<ToWorker, FromWorker>(UnixStream::from_std(socket)?);
     let Some(ToWorker::Start { generation, memory_limit_bytes }) = from_front.next().await else {
-        anyhow::bail!("fd 0 is not a front: --worker is started by the handler itself");
+        // The front was stopped before it could say anything.
+        return Ok(());
     };
     let tasks = TaskTracker::new();
     start_threads(&tasks).await;

@@ -85,6 +85,16 @@ async fn bad_settings_end_with_64_and_one_line_without_values() {
 }
 
 #[tokio::test]
+async fn a_worker_is_not_started_by_hand() {
+    let mut command = Command::new(HANDLER);
+    command.env_clear().arg("--worker").env("FUNCTIONS_CUSTOMHANDLER_PORT", "1");
+    command.env("AzureWebJobsStorage", "UseDevelopmentStorage=true").stdin(std::process::Stdio::null());
+    let output = command.output().await.unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(1) && said.contains("fd 0 is not a front"), "{output:?}");
+}
+
+#[tokio::test]
 async fn a_taken_port_ends_with_1_and_is_named() {
     let first = Handler::start(&nowhere().await, &[]).await;
     let output = Command::new(HANDLER)
