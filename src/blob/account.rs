@@ -146,7 +146,7 @@ impl StorageAccount {
         })
     }
 
-    /// An account reached as whoever is signed in with the Azure CLI or its like, by its blob endpoint.
+    /// Opens an account by its blob endpoint, with the identity signed in to the Azure CLI or a similar tool.
     ///
     /// # Errors
     /// When the endpoint is not an http(s) URL.

@@ -127,7 +127,7 @@ impl BufferPool {
         self.lend(Arc::clone(&self.permits).acquire_owned().await.ok())
     }
 
-    /// An empty buffer if one is free and nobody waits for it.
+    /// Takes an empty buffer if one is free and no task waits for it.
     pub fn try_take(self: &Arc<Self>) -> Option<Buffer> {
         Some(self.lend(Some(Arc::clone(&self.permits).try_acquire_owned().ok()?)))
     }

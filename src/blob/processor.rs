@@ -156,7 +156,7 @@ impl Processor {
     /// Blocks are fetched several at a time, each into a buffer of the pool and by a task of its own, and hashed in order
     /// while others are still coming.
     ///
-    /// A blob waits for a buffer only when it has none: what it fetches ahead, it fetches with buffers nobody waits for. So
+    /// A blob waits for a buffer only when it has none: what it fetches ahead, it fetches with buffers that no blob waits for. So
     /// no set of blobs can wait for each other.
     async fn stream(&self, reader: &BlobReader, blob: &BlobName, version: &Version) -> Result<Sha256, ProcessError> {
         let mut hash = Sha256::new();

@@ -210,7 +210,7 @@ impl BlobReader {
         loop {
             let failure = match self.write_once(blob, bytes.clone()).await {
                 Ok(()) => return Ok(()),
-                // Nobody made the container before; several invocations may find that at once.
+                // The container is missing; several invocations may find that at once.
                 Err(Failure::Gone) => match self.create_container(&blob.container).await {
                     Ok(()) => Failure::Busy(404, "before its container was made".to_owned()),
                     Err(failure) => failure,

@@ -31,7 +31,7 @@ pub struct StormInput {
     pub instance_index: u64,
 }
 
-/// What an instance comes to.
+/// The output of an instance.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct StormResult {

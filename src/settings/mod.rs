@@ -284,7 +284,7 @@ impl<'a> Reader<'a> {
         account.map_err(|cause| self.problem(name, cause)).ok()
     }
 
-    /// Whether the script root has the blob function. Where nobody says what the script root is, it is taken to be complete.
+    /// Whether the script root has the blob function. Without a script root the app is taken to be complete.
     fn has_blob_function(&self) -> bool {
         self.text(env::APP_ROOT).is_none_or(|root| Path::new(root).join(BLOB_FUNCTION).join("function.json").is_file())
     }

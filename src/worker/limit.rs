@@ -75,7 +75,7 @@ impl MemoryLimit {
         }
     }
 
-    /// Kernel kills in the worker's cgroup so far; `None` where nobody counts.
+    /// Kernel kills in the worker's cgroup so far; `None` where they are not counted.
     pub(super) fn oom_kills(&self) -> Option<u64> {
         let file = match &self.mechanism {
             Mechanism::CgroupV2(path) => path.join("memory.events"),

@@ -171,7 +171,7 @@ impl Context {
         Task::new(&self.state, key, name)
     }
 
-    /// Sends an event to another instance. Nobody says whether it arrives.
+    /// Sends an event to another instance. Delivery is not confirmed.
     ///
     /// # Errors
     /// When the data cannot be written as JSON.

@@ -149,7 +149,7 @@ pub enum EventType {
     ExecutionStarted(Box<ExecutionStarted>),
     #[prost(message, tag = "4")]
     ExecutionCompleted(ExecutionCompleted),
-    /// Somebody wants the execution to end.
+    /// A client terminates the execution.
     #[prost(message, tag = "5")]
     ExecutionTerminated(Reason),
     /// An activity was scheduled.
@@ -190,6 +190,7 @@ pub enum EventType {
     /// Events are to be held back.
     #[prost(message, tag = "21")]
     ExecutionSuspended(Reason),
+    /// Delivery of events resumes.
     #[prost(message, tag = "22")]
     ExecutionResumed(Reason),
 }

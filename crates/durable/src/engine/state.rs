@@ -1,4 +1,4 @@
-//! What one replay knows: actions without an event, tasks without or with a result, events nobody has waited for yet.
+//! What one replay knows: actions without an event, tasks without or with a result, events without a wait.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -32,7 +32,7 @@ pub(super) enum Key {
 pub(super) struct Slot {
     /// The outcome, and its place in the order of outcomes.
     pub outcome: Option<(u64, TaskResult)>,
-    /// Who is to be told; set as long as somebody waits.
+    /// Set as long as a task waits.
     pub waker: Option<Waker>,
 }
 
@@ -55,7 +55,7 @@ pub(super) struct State {
     events: HashMap<u32, Slot>,
     /// Waits for events, by lower-case name, oldest first.
     waits: HashMap<String, VecDeque<Key>>,
-    /// Events nobody waited for, in order of arrival.
+    /// Events without a wait, in order of arrival.
     unclaimed: VecDeque<EventRaised>,
     pub custom_status: Option<String>,
     pub continued_as_new: Option<(String, Carry)>,
@@ -144,7 +144,7 @@ impl State {
         key
     }
 
-    /// Hands an event to the oldest wait for its name; keeps it where there is none. True when somebody got it.
+    /// Hands an event to the oldest wait for its name; keeps it where there is none. Returns whether a wait took it.
     pub(super) fn raise(&mut self, event: EventRaised) -> bool {
         let wait = self.waits.get_mut(&event.name.to_ascii_lowercase()).and_then(VecDeque::pop_front);
         match wait {
@@ -156,7 +156,7 @@ impl State {
         }
     }
 
-    /// Keeps an outcome and tells who waits. False where nobody wants it: a second outcome, or a task that was dropped.
+    /// Keeps an outcome and wakes its waiter. Returns false for one that is not wanted: a second outcome, or a task that was dropped.
     pub(super) fn resolve(&mut self, key: Key, outcome: TaskResult) -> bool {
         let order = self.next_outcome;
         let Some(slot) = self.slot(key).filter(|it| it.outcome.is_none()) else {
@@ -177,7 +177,7 @@ impl State {
         }
     }
 
-    /// Forgets what nobody can ask for any more. An event that was handed over and not looked at is there for the next wait.
+    /// Forgets a task that was dropped. An event that it was given and never returned goes to the next wait.
     pub(super) fn forget(&mut self, key: Key, event_name: Option<&str>) {
         let slot = match key {
             Key::Task(id) => usize::try_from(id).ok().and_then(|at| self.tasks.get_mut(at)?.take()),

@@ -144,7 +144,7 @@ impl<T: DeserializeOwned> Future for Retried<T> {
 }
 
 impl<T: DeserializeOwned> Durable for Retried<T> {
-    /// Of the attempt under way. One that failed and will be tried again looks ready; whoever polls it finds that it is not.
+    /// Of the attempt under way. One that failed and will be tried again looks ready; a poll finds that it is not.
     fn ready_at(&self) -> Option<u64> {
         match &self.step {
             Step::Attempt(attempt) => attempt.ready_at(),
@@ -185,7 +185,7 @@ impl Future for Timer {
 }
 
 impl Durable for Timer {
-    /// Of the part under way; whoever polls a part that is not the last finds that the timer is not ready.
+    /// Of the part under way; a poll of a part that is not the last finds that the timer is not ready.
     fn ready_at(&self) -> Option<u64> {
         self.part.ready_at()
     }

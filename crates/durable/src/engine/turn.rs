@@ -1,4 +1,4 @@
-//! What an episode comes to, in the types that all of the engine shares.
+//! The outcome of an episode, in the types that all of the engine shares.
 
 use super::protocol::{ActionType, CompleteOrchestration, OrchestratorResponse};
 
@@ -40,7 +40,7 @@ pub enum TurnOutcome {
     Completed,
     /// With the input of the next execution.
     ContinuedAsNew,
-    /// Because somebody wanted it to end.
+    /// A client terminated it.
     Terminated,
     Failed,
 }

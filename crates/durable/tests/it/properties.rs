@@ -8,7 +8,7 @@ use prost::Message;
 
 use super::{program::interpret, world::life};
 
-/// More cases where somebody has the time: `PROPTEST_CASES=100000 cargo test durable::properties`.
+/// More cases, if you have the time: `PROPTEST_CASES=100000 cargo test durable::properties`.
 fn config() -> ProptestConfig {
     ProptestConfig { failure_persistence: None, ..ProptestConfig::default() }
 }

@@ -24,7 +24,7 @@ use incident_labs::blob::StorageAccount;
 #[command(after_help = "\
 Example:     cargo lab redrive --folder .lab/start
              cargo lab redrive --storage-url https://ACCOUNT.blob.core.windows.net
-Account:     --storage-url as whoever is signed in (az login)
+Account:     --storage-url with the signed-in identity (az login)
 Exit codes:  0 moved (perhaps none); 3 it could not run; 64 usage")]
 pub struct Redrive {
     /// Folder of a running or stopped `lab start`.

@@ -81,7 +81,7 @@ impl Start {
         let app = self.app.any()?;
         let script_root = ScriptRoot::read(&self.app.serve_from(&app, &folder.path().join("stage"))?)?;
         let (script_root, containers) = if app.is_own() {
-            // What local.settings.json says wins over the preset nobody asked for, not over the one asked for.
+            // What local.settings.json says wins over the default preset, not over --preset.
             let defaults = if self.preset.is_none() { preset(Variant::Streaming) } else { Vec::new() };
             let script_root = script_root.with_defaults(defaults).with_defaults(own::settings(&folder.tables()));
             (script_root.with_settings(self.preset.map(preset).unwrap_or_default()), own::containers())

@@ -99,7 +99,7 @@ impl Azurite {
         for attempt in 1.. {
             let chosen = choose(ports, folder.ports().filter(|_| attempt == 1))?;
             match Self::start_at(folder, &home, chosen).await {
-                // Somebody may take a free port between our look and Azurite's bind.
+                // Another process may take a free port between our look and Azurite's bind.
                 Err(AzuriteError::Ended { .. }) if ports == Ports::Free && attempt < 4 => {}
                 Ok(azurite) => {
                     folder.keep_ports(chosen)?;

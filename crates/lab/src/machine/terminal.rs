@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 const LINE_INTERVAL: Duration = Duration::from_secs(5);
 
-/// What is going on, where nobody knows how much there is to do: lines that replace each other on a terminal, one every few
+/// Shows what is going on where the total is unknown: lines that replace each other on a terminal, one every few
 /// seconds elsewhere.
 #[derive(Debug)]
 pub struct StatusLine {

@@ -4,7 +4,7 @@
 //! - One lab per folder: an exclusive file lock, given back by the kernel however the lab ends.
 //! - Every process a lab starts carries [`MARK`] in its environment, and so do its children. That is the ledger: it is
 //!   complete from the first instruction of a process on, which no file written after `fork` can be, and a process id that
-//!   was given to somebody else is never mistaken for one of ours.
+//!   was reused is never mistaken for one of ours.
 
 use std::{
     collections::HashSet,
@@ -29,7 +29,7 @@ const JOURNAL: &str = "processed.jsonl";
 const TASK_HUB: [&str; 3] = ["task-hub.db", "task-hub.db-wal", "task-hub.db-shm"];
 /// How long leftovers may take to end after SIGTERM. Azurite keeps its index in memory and writes it out on SIGTERM.
 const GRACE: Duration = Duration::from_secs(10);
-/// How long a lock may be held by somebody who is about to let it go.
+/// How long to wait for a lock whose holder is about to let it go.
 const LOCK_PATIENCE: Duration = Duration::from_millis(500);
 
 /// Why a folder could not be used.
@@ -247,7 +247,7 @@ mod tests {
         Workspace::open(dir.path()).await.unwrap();
 
         assert!(!ours.wait().unwrap().success());
-        assert!(other.try_wait().unwrap().is_none(), "a process of somebody else was ended");
+        assert!(other.try_wait().unwrap().is_none(), "a foreign process was ended");
         other.kill().unwrap();
         other.wait().unwrap();
     }

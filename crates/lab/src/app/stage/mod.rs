@@ -94,7 +94,7 @@ pub fn write_local_settings(out: &Path, settings: Vec<(String, String)>) -> Resu
     copy_local_settings(out, &text)
 }
 
-/// Adds an app's own `local.settings.json`, for `lab start`. It is no part of a staged app: nobody deploys it.
+/// Adds an app's own `local.settings.json`, for `lab start`. It is never deployed.
 ///
 /// # Errors
 /// When it cannot be written.

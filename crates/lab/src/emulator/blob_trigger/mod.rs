@@ -34,7 +34,7 @@ pub struct TriggerSettings {
     /// Longest wait between two looks at an empty queue; likewise 2 s.
     pub poll_max: Duration,
     /// How long a message stays hidden without renewal. The host's is 10 min; here a killed lab's messages should come
-    /// back while somebody is still looking.
+    /// back while the user is still looking.
     pub message_lease: Duration,
     /// Invocations at once, over all blob functions.
     pub parallelism: usize,

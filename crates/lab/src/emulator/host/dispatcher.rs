@@ -256,7 +256,7 @@ impl Host {
     }
 }
 
-/// Nobody listens yet, as opposed to a bad answer, which proves that somebody does.
+/// Tells "not listening yet" from a bad answer, which proves that the handler listens.
 fn is_socket_error(exception: &Exception) -> bool {
     exception.inner.as_ref().is_some_and(|inner| inner.kind == "System.Net.Sockets.SocketException")
 }

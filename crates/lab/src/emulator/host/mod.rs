@@ -2,7 +2,7 @@
 //! the log lines and rows the host writes.
 //!
 //! It speaks the host's wire to the byte and reacts as recordings of the host show. What becomes of outputs and return values is
-//! the business of whoever called.
+//! the caller's business.
 
 mod dispatcher;
 mod environment;
@@ -132,7 +132,7 @@ impl Host {
     }
 }
 
-/// A free port below those the system hands to outgoing connections: between two starts of the handler nobody holds the
+/// A free port below those the system hands to outgoing connections: between two starts of the handler no process holds the
 /// port, and on a busy machine a connection would take it.
 fn unused_port() -> io::Result<u16> {
     let drawn = || 20_000 + (uuid::Uuid::new_v4().as_u128() % 12_000) as u16;

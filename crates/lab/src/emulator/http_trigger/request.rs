@@ -61,7 +61,7 @@ impl Received<'_> {
             "Query": query,
             "Headers": self.named_headers(|values| json!(values)),
             "Params": self.parameters.iter().cloned().map(|(name, value)| (name, json!(value))).collect::<Map<_, _>>(),
-            "Identities": [nobody()],
+            "Identities": [anonymous()],
         });
         if let Some(body) = self.known_body() {
             let text = if self.has_type("octet-stream") {
@@ -128,8 +128,8 @@ fn capitalised(name: &str) -> String {
     words.collect::<Vec<_>>().join("-")
 }
 
-/// The identity of a caller nobody has asked for one.
-fn nobody() -> Value {
+/// The identity of an anonymous caller.
+fn anonymous() -> Value {
     json!({
         "AuthenticationType": null,
         "IsAuthenticated": false,

@@ -22,7 +22,7 @@ use durable::protocol::{
     ParentInstance, SubOrchestration, TaskCompleted, TaskFailed, TaskScheduled, TimerCreated, TimerFired,
 };
 
-/// A look at the queue, even if nobody said that there is something in it.
+/// Interval between looks at the queue when no message was announced.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// Rest of an instance after its first episode that was given up; it doubles each time.
 const FIRST_REST: Duration = Duration::from_secs(2);
@@ -160,7 +160,7 @@ impl TaskHub {
         });
         let (instance, messages, past) = read.await?;
         let execution = instance.as_ref().map(|it| it.execution_id.clone());
-        // Messages for nobody: the instance has ended, was purged, or has continued as new since.
+        // Undeliverable messages: the instance has ended, was purged, or has continued as new since.
         let is_wanted =
             |it: &Message| execution.is_some() && (it.execution_id.is_none() || it.execution_id == execution);
         let (mut messages, unwanted): (Vec<Message>, Vec<Message>) = messages.into_iter().partition(is_wanted);

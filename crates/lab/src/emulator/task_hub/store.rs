@@ -154,7 +154,7 @@ fn write_all(connection: Connection, inbox: &mpsc::Receiver<Job>) {
         let (work, answers): (Vec<Work>, Vec<_>) = jobs.into_iter().map(|it| (it.work, it.answer)).unzip();
         let outputs = write_batch(&connection, work);
         for (output, answer) in outputs.into_iter().zip(answers) {
-            // Whoever asked may be gone.
+            // The caller may be gone.
             let _ = answer.send(output);
         }
     }

@@ -61,7 +61,7 @@ Exit codes:  0 supported; 1 not supported; 2 inconclusive; 3 it could not run; 6
         after: "\
 Example:     cargo lab load oom --storage-url https://ACCOUNT.blob.core.windows.net --scale 1 --phases baseline,load-1
              cargo lab load oom --write load-files && az storage blob upload-batch --source load-files/phase1 …
-Account:     --storage-url as whoever is signed in (az login), else the connection string in AzureWebJobsStorage
+Account:     --storage-url with the signed-in identity (az login), else the connection string in AzureWebJobsStorage
 Exit codes:  0 every blob was dealt with; 1 some were not in time; 3 it could not run; 64 usage",
     };
     const WORK: &'static str = ".lab/run-oom";
