@@ -8,7 +8,7 @@ use incident_labs::{
     blob::tls,
     functions,
     settings::{
-        BlobSettings, Settings, Variant,
+        Settings, Variant,
         arguments::{Arguments, Role},
         process_environment,
     },
@@ -61,21 +61,12 @@ fn run_front(settings: &Settings, package_variant: Option<Variant>) -> anyhow::R
 async fn serve(settings: &Settings, package_variant: Option<Variant>) -> anyhow::Result<u8> {
     let listener = Listener::bind(settings.port).await?.script_root(settings.script_root.as_deref());
     telemetry::start_front(settings).context("cannot write to TELEMETRY_FOLDER")?;
-    let worker = settings.blob.as_ref().map(|blob| start_worker(blob, package_variant));
+    let worker = settings.blob.as_ref().map(|blob| Worker::start(blob, package_variant));
     let code: Result<u8, ServeError> = functions::app(settings, worker.clone()).serve_on(listener).await;
     if let Some(worker) = worker {
         worker.stop().await;
     }
     Ok(code?)
-}
-
-fn start_worker(blob: &BlobSettings, package_variant: Option<Variant>) -> Worker {
-    let BlobSettings { variant, decided_by, max_concurrent_invocations, batch_size, .. } = blob;
-    tracing::info!(
-        "{variant} variant ({decided_by}): {max_concurrent_invocations} invocations at once, {batch_size} pieces in memory"
-    );
-    let arguments = package_variant.map(|it| vec!["--variant".to_owned(), it.name().to_owned()]).unwrap_or_default();
-    Worker::start(blob, arguments)
 }
 
 /// One line: the host keeps only the last three of stderr.

@@ -21,7 +21,10 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::{connection::Connection, protocol::Answer, supervisor::Supervisor};
-use crate::{blob::BlobName, settings::BlobSettings};
+use crate::{
+    blob::BlobName,
+    settings::{BlobSettings, Variant},
+};
 
 /// What an invocation is about, for the worker and for telemetry.
 #[derive(Clone, Debug)]
@@ -78,8 +81,14 @@ pub struct Worker {
 const FAREWELL: Duration = Duration::from_secs(2);
 
 impl Worker {
-    /// Starts a worker and keeps one running until [`Worker::stop`].
-    pub fn start(settings: &BlobSettings, arguments: Vec<String>) -> Self {
+    /// Starts a worker and keeps one running until [`Worker::stop`]. `package_variant` is the front's `--variant`, handed on.
+    pub fn start(settings: &BlobSettings, package_variant: Option<Variant>) -> Self {
+        let BlobSettings { variant, decided_by, max_concurrent_invocations, batch_size, .. } = settings;
+        tracing::info!(
+            "{variant} variant ({decided_by}): {max_concurrent_invocations} invocations at once, {batch_size} pieces in memory"
+        );
+        let arguments =
+            package_variant.map(|it| ["--variant", it.name()].map(str::to_owned).to_vec()).unwrap_or_default();
         let (current, watched) = watch::channel(None);
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let supervisor = Supervisor {
