@@ -181,7 +181,8 @@ fn picture() -> String {
         targets.sort_by_key(|it| std::cmp::Reverse(place(it)));
         let names: Vec<String> = targets.into_iter().map(shown).collect();
         let arrow = if names.is_empty() { "" } else { " -> " };
-        text += &format!("{:<15} {:<15}{arrow}{}\n", package.replace('_', "-"), shown(&key), names.join(", "));
+        let line = format!("{:<15} {:<15}{arrow}{}", package.replace('_', "-"), shown(&key), names.join(", "));
+        text += &format!("{}\n", line.trim_end());
     }
     text + "```\n"
 }
