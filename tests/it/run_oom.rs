@@ -60,7 +60,7 @@ name = "recovery-b"
 repeats = ["baseline"]
 "#;
 /// Storage, handler and first blobs, on a machine that is busy with other tests.
-const UNDER_WAY: Duration = Duration::from_secs(1500);
+const UNDER_WAY: Duration = Duration::from_secs(600);
 
 /// Folders of a run.
 struct Bench {
