@@ -11,7 +11,7 @@ use syn::{
     visit::{self, Visit},
 };
 
-use crate::tidy::{files, imports_of, root};
+use crate::tidy::{files, holds_block, imports_of, root};
 
 /// Rooms from the ground up: each imports only what stands before it. `src/ARCHITECTURE.md` says what they are for.
 const ORDER: [(&str, &str); 14] = [
@@ -188,17 +188,8 @@ fn picture() -> String {
 }
 
 #[test]
-#[expect(clippy::disallowed_methods, reason = "UPDATE is for the person who runs the tests")]
 fn the_picture_of_the_house_is_drawn_from_its_imports() {
-    let path = root().join("src/ARCHITECTURE.md");
-    let page = fs::read_to_string(&path).unwrap();
-    let (before, rest) = page.split_once(START).unwrap();
-    let (shown, after) = rest.split_once(END).unwrap();
-    if std::env::var("UPDATE").is_ok() {
-        fs::write(path, format!("{before}{START}{}{END}{after}", picture())).unwrap();
-    } else {
-        assert_eq!(shown, picture(), "run `UPDATE=1 cargo test house`");
-    }
+    holds_block("src/ARCHITECTURE.md", (START, END), &picture(), "house");
 }
 
 #[test]

@@ -1,21 +1,20 @@
 //! What the Markdown files promise: the settings are the handler's own, links resolve, output fits on a page, and the runbooks'
 //! table points to what exists.
 
-use std::{fs, path::Path, process::Command};
+use std::{fs, process::Command};
 
 use incident_labs::settings::SETTINGS;
 use walkdir::WalkDir;
 
-use crate::harness::LAB;
+use crate::{
+    harness::LAB,
+    tidy::{holds_block, root},
+};
 
 const START: &str = "<!-- settings: written by `UPDATE=1 cargo test readme` -->\n";
 const END: &str = "<!-- /settings -->";
 /// What a terminal and a page on the web show without scrolling.
 const COLUMNS_MAX: usize = 100;
-
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
 
 fn table() -> String {
     let rows = SETTINGS.iter().map(|setting| {
@@ -27,17 +26,8 @@ fn table() -> String {
 }
 
 #[test]
-#[expect(clippy::disallowed_methods, reason = "UPDATE is for the person who runs the tests")]
 fn the_settings_table_is_the_handlers_own() {
-    let path = root().join("docs/settings.md");
-    let page = fs::read_to_string(&path).unwrap();
-    let (before, rest) = page.split_once(START).unwrap();
-    let (shown, after) = rest.split_once(END).unwrap();
-    if std::env::var("UPDATE").is_ok() {
-        fs::write(path, format!("{before}{START}{}{END}{after}", table())).unwrap();
-    } else {
-        assert_eq!(shown, table(), "run `UPDATE=1 cargo test readme`");
-    }
+    holds_block("docs/settings.md", (START, END), &table(), "readme");
 }
 
 /// Files must exist, commands of the lab must be understood.

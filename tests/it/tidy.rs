@@ -52,6 +52,20 @@ pub(crate) fn files(folders: &[&str], extensions: &[&str]) -> Vec<(String, Strin
     files
 }
 
+/// Holds the block of a page between two marks to what a test writes there, or writes it with `UPDATE=1`.
+#[expect(clippy::disallowed_methods, reason = "UPDATE is for the person who runs the tests")]
+pub(crate) fn holds_block(page: &str, (start, end): (&str, &str), wanted: &str, test: &str) {
+    let path = root().join(page);
+    let page = fs::read_to_string(&path).unwrap();
+    let (before, rest) = page.split_once(start).unwrap();
+    let (shown, after) = rest.split_once(end).unwrap();
+    if std::env::var("UPDATE").is_ok() {
+        fs::write(path, format!("{before}{start}{wanted}{end}{after}")).unwrap();
+    } else {
+        assert_eq!(shown, wanted, "run `UPDATE=1 cargo test {test}`");
+    }
+}
+
 fn rust() -> Vec<(String, String)> {
     let files = files(&["src", "crates", "tests", "load"], &["rs"]);
     assert!(files.len() > 20, "the tree is elsewhere");
