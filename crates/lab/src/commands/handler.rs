@@ -15,10 +15,10 @@ use crate::{
 };
 use incident_labs::settings::process_environment;
 
-/// The profile `cargo lab` is built with.
+/// The profile `cargo lab` is built with, quick to compile.
+pub(super) const LAB: &str = "lab";
+/// The profile of packages and benchmarks.
 pub(super) const RELEASE: &str = "release";
-/// The profile of packages and benchmarks, with every optimisation.
-pub(super) const DIST: &str = "dist";
 
 /// Builds it in a checkout, where the one beside the lab may be older than its source; elsewhere that one is taken.
 ///

@@ -89,6 +89,6 @@ fn build() -> anyhow::Result<PathBuf> {
              that was built elsewhere with --handler"
         );
     }
-    handler::build(&checkout, handler::DIST, &["--locked", "--target", TARGET])?
+    handler::build(&checkout, handler::RELEASE, &["--locked", "--target", TARGET])?
         .context("cargo is not installed (https://rustup.rs): install it, or give a handler with --handler")
 }
