@@ -5,10 +5,10 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use custom_handler::{Listener, ServeError, console};
 use incident_labs::{
-    blob::tls,
+    blob::{Variant, tls},
     functions,
     settings::{
-        Settings, Variant,
+        Settings,
         arguments::{Arguments, Role},
         process_environment,
     },

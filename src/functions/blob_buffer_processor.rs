@@ -9,8 +9,7 @@ use url::Url;
 
 use super::Parts;
 use crate::{
-    blob::BlobName,
-    settings::Variant,
+    blob::{BlobName, Variant},
     worker::{self, Success, Worker},
 };
 

@@ -32,11 +32,6 @@ struct Parts<'a> {
     worker: Option<Worker>,
 }
 
-pub use crate::{
-    blob::{INPUT_CONTAINER, RESULTS_CONTAINER},
-    settings::storm,
-};
-
 pub use self::{
     blob_buffer_processor::NAME as BLOB_FUNCTION, replay_status::NAME as STATUS_FUNCTION,
     replay_storm_orchestrator::NAME as ORCHESTRATOR_FUNCTION, start_replay_lab::NAME as START_FUNCTION,
@@ -54,33 +49,13 @@ pub const TABLE: &[Function] = &[
 ];
 
 /// The names of all functions.
-pub const FUNCTIONS: &[&str] = &names::<{ TABLE.len() }>(None);
-/// The names of the replay lab's functions.
-pub const REPLAY_FUNCTIONS: &[&str] = &names::<{ count(Lab::Replay) }>(Some(Lab::Replay));
-
-const fn count(lab: Lab) -> usize {
-    let (mut count, mut at) = (0, 0);
-    while at < TABLE.len() {
-        count += (TABLE[at].lab as usize == lab as usize) as usize;
-        at += 1;
-    }
-    count
+pub fn names() -> Vec<&'static str> {
+    TABLE.iter().map(|it| it.name).collect()
 }
 
-const fn names<const N: usize>(lab: Option<Lab>) -> [&'static str; N] {
-    let (mut names, mut count, mut at) = ([""; N], 0, 0);
-    while at < TABLE.len() {
-        let is_wanted = match lab {
-            Some(lab) => TABLE[at].lab as usize == lab as usize,
-            None => true,
-        };
-        if is_wanted {
-            names[count] = TABLE[at].name;
-            count += 1;
-        }
-        at += 1;
-    }
-    names
+/// The names of one lab's functions.
+pub fn names_of(lab: Lab) -> Vec<&'static str> {
+    TABLE.iter().filter(|it| it.lab == lab).map(|it| it.name).collect()
 }
 
 /// The handler's app. Without a worker there is no blob function.

@@ -4,7 +4,8 @@ use std::ffi::OsString;
 
 use lexopt::prelude::{Long, Short, ValueExt};
 
-use super::{SETTINGS, Variant};
+use super::SETTINGS;
+use crate::blob::Variant;
 
 /// What the process is to be.
 #[derive(Debug, PartialEq, Eq)]

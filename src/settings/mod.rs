@@ -12,8 +12,7 @@ use std::{
     time::Duration,
 };
 
-pub use crate::blob::{BlobSettings, Variant};
-use crate::blob::{MIB, StorageAccount};
+use crate::blob::{BlobSettings, MIB, StorageAccount, Variant};
 use custom_handler::wire::{env, timespan};
 
 /// Folder of the one function that needs storage and a worker.

@@ -21,10 +21,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::{connection::Connection, protocol::Answer, supervisor::Supervisor};
-use crate::{
-    blob::BlobName,
-    settings::{BlobSettings, Variant},
-};
+use crate::blob::{BlobName, BlobSettings, Variant};
 
 /// What an invocation is about, for the worker and for telemetry.
 #[derive(Clone, Debug)]

@@ -17,12 +17,9 @@ use super::{
     memory::data_bytes,
     protocol::{Answer, FromWorker, ToWorker, Work, typed},
 };
-use crate::{
-    blob::{
-        BlobName, BlobReader, CallObserver, Patience, ProcessError, Processed, Processor, Reservations, WorkerId,
-        reservable_bytes,
-    },
-    settings::BlobSettings,
+use crate::blob::{
+    BlobName, BlobReader, BlobSettings, CallObserver, Patience, ProcessError, Processed, Processor, Reservations,
+    WorkerId, reservable_bytes,
 };
 
 /// Threads for the resolver; started before the limit is set, because a thread refused later ends the process.

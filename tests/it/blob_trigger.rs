@@ -2,7 +2,7 @@
 
 use std::{fs::File, process::Command, time::Duration};
 
-use incident_labs::functions::FUNCTIONS;
+use incident_labs::functions;
 use lab::{
     app::{
         AppSource,
@@ -25,7 +25,7 @@ const SOON: Duration = Duration::from_secs(30);
 
 async fn session(scratch: &Scratch) -> Session {
     let script_root = scratch.path().join("stage");
-    stage(&AppSource::carried(), HANDLER.as_ref(), &script_root, FUNCTIONS).unwrap();
+    stage(&AppSource::carried(), HANDLER.as_ref(), &script_root, &functions::names()).unwrap();
     let folder = Workspace::open(&scratch.path().join("run")).await.unwrap();
     let script_root = own::read(&script_root, &folder.tables()).unwrap();
     let options = SessionOptions {

@@ -5,8 +5,7 @@ use std::path::Path;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use durable::protocol::{ActionType, OrchestratorResponse};
 use incident_labs::functions::{
-    ACTIVITY_FUNCTION, BLOB_FUNCTION, FUNCTIONS, ORCHESTRATOR_FUNCTION, REPLAY_FUNCTIONS, START_FUNCTION,
-    STATUS_FUNCTION,
+    self, ACTIVITY_FUNCTION, BLOB_FUNCTION, Lab, ORCHESTRATOR_FUNCTION, START_FUNCTION, STATUS_FUNCTION,
 };
 use lab::{
     app::{AppSource, stage::stage_some},
@@ -23,7 +22,14 @@ use crate::{
 /// A handler in the replay lab's package: nothing but the host's environment, no storage.
 async fn handler(app: &Scratch) -> Handler {
     let root = app.path().join("app");
-    stage_some(&AppSource::carried(), Path::new(HANDLER), &root, FUNCTIONS, REPLAY_FUNCTIONS).unwrap();
+    stage_some(
+        &AppSource::carried(),
+        Path::new(HANDLER),
+        &root,
+        &functions::names(),
+        &functions::names_of(Lab::Replay),
+    )
+    .unwrap();
     let account = incident_labs::blob::StorageAccount::emulator(free_port().await, free_port().await).unwrap();
     let settings = [("FUNCTIONS_APP_ROOT_PATH", root.to_str().unwrap()), ("AzureWebJobsStorage", "")];
     Handler::start(&account, &settings).await

@@ -59,6 +59,50 @@ impl Drop for Scratch {
     }
 }
 
+/// How long storage, handler and the first work of a run may take, on a machine that is busy with other tests.
+pub(crate) const UNDER_WAY: Duration = Duration::from_secs(600);
+
+/// The folders of `lab run`: work, evidence, and what a test puts beside them. Whatever runs in it ends with it.
+#[derive(Debug)]
+pub(crate) struct Bench {
+    lab: &'static str,
+    scratch: Scratch,
+}
+
+impl Bench {
+    pub(crate) fn new(lab: &'static str) -> Self {
+        let scratch = Scratch::new();
+        std::fs::create_dir(scratch.path().join("work")).unwrap();
+        Self { lab, scratch }
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.scratch.path().join(name)
+    }
+
+    pub(crate) fn work(&self) -> PathBuf {
+        self.path("work").canonicalize().unwrap()
+    }
+
+    /// Folder of the latest run.
+    pub(crate) fn latest(&self) -> Option<PathBuf> {
+        self.path("evidence").join(self.lab).join("latest").canonicalize().ok()
+    }
+
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(&*LAB);
+        command.args(["run", self.lab, "--handler", HANDLER]).args(arguments);
+        command.arg("--evidence").arg(self.path("evidence")).arg("--folder").arg(self.work());
+        command
+    }
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        kill_processes_of(&self.work());
+    }
+}
+
 /// Azurite on free ports in a folder of its own.
 #[derive(Debug)]
 pub(crate) struct StorageFixture {

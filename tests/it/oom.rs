@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures::future::join_all;
-use incident_labs::{functions::FUNCTIONS, settings::Variant};
+use incident_labs::{blob::Variant, functions};
 use lab::{
     app::{
         AppSource,
@@ -31,7 +31,7 @@ const ALL_TRIES: Duration = Duration::from_secs(180);
 
 async fn session(scratch: &Scratch) -> Session {
     let script_root = scratch.path().join("stage");
-    stage(&AppSource::carried(), HANDLER.as_ref(), &script_root, FUNCTIONS).unwrap();
+    stage(&AppSource::carried(), HANDLER.as_ref(), &script_root, &functions::names()).unwrap();
     let folder = Workspace::open(&scratch.path().join("run")).await.unwrap();
     let script_root = own::read(&script_root, &folder.tables()).unwrap();
     let options = SessionOptions {

@@ -4,10 +4,9 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
-    time::Duration,
 };
 
-use lab::machine::workspace::{kill_processes_of, processes_of};
+use lab::machine::workspace::processes_of;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -15,7 +14,7 @@ use walkdir::WalkDir;
 
 use crate::{
     handler::{assert_no_secret, rows},
-    harness::{HANDLER, LAB, Scratch, eventually},
+    harness::{Bench, LAB, UNDER_WAY, eventually},
 };
 
 /// The guide's phases, as short as they can be and still be told apart.
@@ -59,56 +58,29 @@ repeats = ["load-1", "load-2", "incident"]
 name = "recovery-b"
 repeats = ["baseline"]
 "#;
-/// Storage, handler and first blobs, on a machine that is busy with other tests.
-const UNDER_WAY: Duration = Duration::from_secs(600);
 
-/// Folders of a run.
-struct Bench {
-    scratch: Scratch,
+fn bench() -> Bench {
+    let bench = Bench::new("oom");
+    fs::write(bench.path("scenario.toml"), SCENARIO).unwrap();
+    bench
 }
 
-impl Bench {
-    fn new() -> Self {
-        let scratch = Scratch::new();
-        fs::write(scratch.path().join("scenario.toml"), SCENARIO).unwrap();
-        fs::create_dir(scratch.path().join("work")).unwrap();
-        Self { scratch }
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.scratch.path().join(name)
-    }
-
-    fn work(&self) -> PathBuf {
-        self.path("work").canonicalize().unwrap()
-    }
-
-    fn command(&self, scale: &str) -> Command {
-        let mut command = Command::new(&*LAB);
-        command.args(["run", "oom", "--scale", scale, "--handler", HANDLER, "--scenario"]);
-        command.arg(self.path("scenario.toml")).arg("--evidence").arg(self.path("evidence"));
-        command.arg("--folder").arg(self.path("work"));
-        command
-    }
-
-    /// Starts a run and waits until the handler has answered for a blob; the processes it consists of then.
-    async fn under_way(&self) -> (Child, Vec<u32>) {
-        let lab = self.command("1/8").stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        let latest = || fs::canonicalize(self.path("evidence/oom/latest")).ok();
-        let before = latest();
-        eventually(UNDER_WAY, async || {
-            let run = latest().filter(|it| Some(it) != before.as_ref())?;
-            (fs::metadata(run.join("tables/requests.jsonl")).ok()?.len() > 0).then_some(())
-        })
-        .await;
-        (lab, processes_of(&self.work()))
-    }
+fn command(bench: &Bench, scale: &str) -> Command {
+    let mut command = bench.command(&["--scale", scale]);
+    command.arg("--scenario").arg(bench.path("scenario.toml"));
+    command
 }
 
-impl Drop for Bench {
-    fn drop(&mut self) {
-        kill_processes_of(&self.work());
-    }
+/// Starts a run and waits until the handler has answered for a blob; the processes it consists of then.
+async fn under_way(bench: &Bench) -> (Child, Vec<u32>) {
+    let before = bench.latest();
+    let lab = command(bench, "1/8").stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    eventually(UNDER_WAY, async || {
+        let run = bench.latest().filter(|it| Some(it) != before.as_ref())?;
+        (fs::metadata(run.join("tables/requests.jsonl")).ok()?.len() > 0).then_some(())
+    })
+    .await;
+    (lab, processes_of(&bench.work()))
 }
 
 fn cgroups_of(pids: &[u32]) -> Vec<PathBuf> {
@@ -120,8 +92,8 @@ fn cgroups_of(pids: &[u32]) -> Vec<PathBuf> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_loses_nothing_agrees_with_itself_and_leaves_nothing_behind() {
-    let bench = Bench::new();
-    let mut command = bench.command("1/8");
+    let bench = bench();
+    let mut command = command(&bench, "1/8");
     let Output { status, stdout, stderr } =
         tokio::task::spawn_blocking(move || command.arg("--json").output().unwrap()).await.unwrap();
     let told = String::from_utf8(stderr).unwrap();
@@ -161,13 +133,13 @@ async fn a_run_loses_nothing_agrees_with_itself_and_leaves_nothing_behind() {
 
 #[tokio::test]
 async fn a_run_that_was_killed_is_tidied_up_by_the_next_and_ctrl_c_by_itself() {
-    let bench = Bench::new();
-    let (mut lab, first) = bench.under_way().await;
+    let bench = bench();
+    let (mut lab, first) = under_way(&bench).await;
     lab.kill().unwrap();
     lab.wait().unwrap();
     assert!(!processes_of(&bench.work()).is_empty(), "a killed lab cannot tidy up");
 
-    let (mut lab, second) = bench.under_way().await;
+    let (mut lab, second) = under_way(&bench).await;
     assert!(first.iter().all(|pid| !second.contains(pid)), "{first:?} {second:?}");
     assert!(cgroups_of(&first).is_empty(), "{:?}", cgroups_of(&first));
     kill_process(Pid::from_raw(lab.id().cast_signed()).unwrap(), Signal::INT).unwrap();
@@ -183,9 +155,9 @@ fn a_scale_that_could_show_nothing_or_does_not_fit_is_refused_with_the_numbers()
         (SCENARIO.to_owned(), "1/20", "64 MiB exceed 0.34 of the limit of 179 MiB"),
         (SCENARIO.replace("limit_share = 0.38", "limit_share = 9000"), "1/8", "MiB of disk and "),
     ] {
-        let bench = Bench::new();
+        let bench = bench();
         fs::write(bench.path("scenario.toml"), scenario).unwrap();
-        let output = bench.command(scale).output().unwrap();
+        let output = command(&bench, scale).output().unwrap();
         assert_eq!(output.status.code(), Some(3), "{output:?}");
         let text = String::from_utf8(output.stderr).unwrap();
         assert!(text.contains(want) && text.contains("take a "), "{text}");
@@ -196,7 +168,7 @@ fn a_scale_that_could_show_nothing_or_does_not_fit_is_refused_with_the_numbers()
 
 #[test]
 fn the_load_can_be_written_as_files_and_is_the_same_every_time() {
-    let bench = Bench::new();
+    let bench = bench();
     let small = SCENARIO.replace("= 100\n", "= 8\n").replace("= 500\n", "= 16\n").replace("= 1024\n", "= 24\n");
     let small =
         small.replace("limit_share = 0.38", "limit_share = 0.01").replace("limit_share = 0.62", "limit_share = 0.01");

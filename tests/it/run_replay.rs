@@ -7,7 +7,6 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
-    time::Duration,
 };
 
 use lab::machine::workspace::{kill_processes_of, processes_of};
@@ -17,73 +16,36 @@ use tokio::task::spawn_blocking;
 
 use crate::{
     handler::{assert_no_secret, free_port, rows},
-    harness::{HANDLER, LAB, Scratch, eventually},
+    harness::{Bench, LAB, Scratch, UNDER_WAY, eventually},
     task_hub::ReplayLab,
 };
 
 const PHASES: [&str; 3] = ["baseline", "incident", "recovery"];
-/// Staging, the handler's start and a baseline, on a machine that is busy with other tests.
-const UNDER_WAY: Duration = Duration::from_secs(300);
 /// More than any test waits for.
 const ENDLESS: &str = "100000";
 
-/// Folders of a run.
-struct Bench {
-    scratch: Scratch,
+fn bench() -> Bench {
+    Bench::new("replay")
 }
 
-impl Bench {
-    fn new() -> Self {
-        let scratch = Scratch::new();
-        fs::create_dir(scratch.path().join("work")).unwrap();
-        Self { scratch }
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.scratch.path().join(name)
-    }
-
-    fn work(&self) -> PathBuf {
-        self.path("work").canonicalize().unwrap()
-    }
-
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(&*LAB);
-        command.args(["run", "replay", "--handler", HANDLER]).args(arguments);
-        command.arg("--evidence").arg(self.path("evidence")).arg("--folder").arg(self.path("work"));
-        command
-    }
-
-    async fn output(&self, arguments: &[&str]) -> Output {
-        finished(self.command(arguments)).await
-    }
-
-    /// Folder of the latest run.
-    fn latest(&self) -> Option<PathBuf> {
-        fs::canonicalize(self.path("evidence/replay/latest")).ok()
-    }
-
-    /// Starts an endless run and waits until its incident is under way; its folder, and the processes it consists of then.
-    async fn under_way(&self) -> (Child, PathBuf, Vec<u32>) {
-        let before = self.latest();
-        let mut command = self.command(&["--iterations", ENDLESS]);
-        let mut lab = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        let run = eventually(UNDER_WAY, async || {
-            assert_eq!(lab.try_wait().unwrap(), None, "the run has ended");
-            let run = self.latest().filter(|it| Some(it) != before.as_ref())?;
-            let baseline = complete_rows(&run.join("phases.jsonl")).pop()?;
-            let is_later = |row: &Value| row["timestamp"].as_str() > baseline["end"].as_str();
-            complete_rows(&run.join("tables/episodes.jsonl")).iter().any(is_later).then_some(run)
-        })
-        .await;
-        (lab, run, processes_of(&self.work()))
-    }
+async fn output(bench: &Bench, arguments: &[&str]) -> Output {
+    finished(bench.command(arguments)).await
 }
 
-impl Drop for Bench {
-    fn drop(&mut self) {
-        kill_processes_of(&self.work());
-    }
+/// Starts an endless run and waits until its incident is under way; its folder, and the processes it consists of then.
+async fn under_way(bench: &Bench) -> (Child, PathBuf, Vec<u32>) {
+    let before = bench.latest();
+    let mut command = bench.command(&["--iterations", ENDLESS]);
+    let mut lab = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let run = eventually(UNDER_WAY, async || {
+        assert_eq!(lab.try_wait().unwrap(), None, "the run has ended");
+        let run = bench.latest().filter(|it| Some(it) != before.as_ref())?;
+        let baseline = complete_rows(&run.join("phases.jsonl")).pop()?;
+        let is_later = |row: &Value| row["timestamp"].as_str() > baseline["end"].as_str();
+        complete_rows(&run.join("tables/episodes.jsonl")).iter().any(is_later).then_some(run)
+    })
+    .await;
+    (lab, run, processes_of(&bench.work()))
 }
 
 /// Rows of a table that is being written.
@@ -126,8 +88,8 @@ fn assert_nothing_is_lost(verdict: &Value) {
 
 #[tokio::test]
 async fn a_run_without_the_cure_is_not_supported() {
-    let bench = Bench::new();
-    let output = bench.output(&["--iterations", "120", "--continue-as-new-every", "0"]).await;
+    let bench = bench();
+    let output = output(&bench, &["--iterations", "120", "--continue-as-new-every", "0"]).await;
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     let run = bench.latest().unwrap();
     let verdict = verdict_of(&run);
@@ -142,9 +104,9 @@ async fn a_run_without_the_cure_is_not_supported() {
 
 #[tokio::test]
 async fn twenty_instances_at_once_end_in_each_phase_and_nothing_is_lost() {
-    let bench = Bench::new();
+    let bench = bench();
     let arguments = ["--instances", "20", "--iterations", "12", "--continue-as-new-every", "5", "--json"];
-    let output = bench.output(&arguments).await;
+    let output = output(&bench, &arguments).await;
     let told = stderr(&output);
     let verdict: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {told}"));
     let codes = [("supported", 0), ("not_supported", 1), ("inconclusive", 2)];
@@ -186,13 +148,13 @@ async fn twenty_instances_at_once_end_in_each_phase_and_nothing_is_lost() {
 
 #[tokio::test]
 async fn a_run_that_was_killed_is_tidied_up_by_the_next_and_ctrl_c_by_itself() {
-    let bench = Bench::new();
-    let (mut lab, killed, first) = bench.under_way().await;
+    let bench = bench();
+    let (mut lab, killed, first) = under_way(&bench).await;
     lab.kill().unwrap();
     lab.wait().unwrap();
     assert!(!processes_of(&bench.work()).is_empty(), "a killed lab cannot tidy up");
 
-    let (mut lab, interrupted, second) = bench.under_way().await;
+    let (mut lab, interrupted, second) = under_way(&bench).await;
     assert!(first.iter().all(|pid| !second.contains(pid)), "{first:?} {second:?}");
     kill_process(Pid::from_raw(lab.id().cast_signed()).unwrap(), Signal::INT).unwrap();
     let status = eventually(Duration::from_secs(60), async || lab.try_wait().unwrap()).await;
@@ -207,12 +169,12 @@ async fn a_run_that_was_killed_is_tidied_up_by_the_next_and_ctrl_c_by_itself() {
 
 #[tokio::test]
 async fn the_run_after_a_killed_one_ends_and_knows_nothing_of_it() {
-    let bench = Bench::new();
-    let (mut lab, killed, first) = bench.under_way().await;
+    let bench = bench();
+    let (mut lab, killed, first) = under_way(&bench).await;
     lab.kill().unwrap();
     lab.wait().unwrap();
 
-    let output = bench.output(&["--iterations", "20", "--continue-as-new-every", "5", "--json"]).await;
+    let output = output(&bench, &["--iterations", "20", "--continue-as-new-every", "5", "--json"]).await;
     assert!([Some(0), Some(1), Some(2)].contains(&output.status.code()), "{output:?}");
     let run = bench.latest().unwrap();
     assert_ne!(run, killed);

@@ -3,8 +3,8 @@
 use std::{fs, os::unix::fs::PermissionsExt, path::Path, process::Command};
 
 use incident_labs::{
-    functions::{BLOB_FUNCTION, FUNCTIONS},
-    settings::Variant,
+    blob::Variant,
+    functions::{self, BLOB_FUNCTION},
 };
 use lab::app::{
     AppSource,
@@ -38,7 +38,7 @@ fn files_of(root: &Path) -> Vec<String> {
 
 /// All functions' declarations, and these.
 fn app_files(more: &[&str]) -> Vec<String> {
-    let functions = FUNCTIONS.iter().map(|it| format!("{it}/function.json"));
+    let functions = functions::names().into_iter().map(|it| format!("{it}/function.json"));
     let mut files: Vec<String> = functions.chain(more.iter().map(|it| (*it).to_owned())).collect();
     files.sort();
     files
@@ -49,7 +49,7 @@ fn the_app_is_staged_flat_and_complete() {
     let scratch = Scratch::new();
     let out = scratch.path().join("stage");
     for _ in 0..2 {
-        stage(&app(), Path::new(HANDLER), &out, FUNCTIONS).unwrap();
+        stage(&app(), Path::new(HANDLER), &out, &functions::names()).unwrap();
         assert_eq!(files_of(&out), app_files(&["handler", "host.json"]));
         let mode = |file: &str| fs::metadata(out.join(file)).unwrap().permissions().mode() & 0o777;
         assert_eq!((mode("handler"), mode("host.json")), (0o755, 0o644));
@@ -64,7 +64,7 @@ fn the_app_is_staged_flat_and_complete() {
 fn a_folder_with_something_else_in_it_is_left_alone() {
     let scratch = Scratch::new();
     fs::write(scratch.path().join("thesis.txt"), "").unwrap();
-    let error = stage(&app(), Path::new(HANDLER), &scratch.path(), FUNCTIONS).unwrap_err();
+    let error = stage(&app(), Path::new(HANDLER), &scratch.path(), &functions::names()).unwrap_err();
     assert!(matches!(error, StageError::Occupied(_)), "{error}");
     assert!(scratch.path().join("thesis.txt").exists());
 }

@@ -10,7 +10,7 @@ use std::{
 use base64::{Engine, engine::general_purpose::STANDARD};
 use custom_handler::wire::WEBHOOK_PATH;
 use durable::{envelope, protocol::*};
-use incident_labs::functions::{FUNCTIONS, REPLAY_FUNCTIONS};
+use incident_labs::functions::{self, Lab};
 use lab::{
     app::{AppSource, stage::stage_some},
     emulator::task_hub::{Instance, Replace},
@@ -177,7 +177,14 @@ pub(crate) struct ReplayLab {
 impl ReplayLab {
     pub(crate) fn stage(scratch: &Scratch) -> PathBuf {
         let stage = scratch.path().join("stage");
-        stage_some(&AppSource::carried(), Path::new(HANDLER), &stage, FUNCTIONS, REPLAY_FUNCTIONS).unwrap();
+        stage_some(
+            &AppSource::carried(),
+            Path::new(HANDLER),
+            &stage,
+            &functions::names(),
+            &functions::names_of(Lab::Replay),
+        )
+        .unwrap();
         stage
     }
 

@@ -6,7 +6,7 @@ mod rules;
 
 use std::{collections::BTreeMap, fs, path::Path};
 
-use incident_labs::settings::Variant;
+use incident_labs::blob::Variant;
 use lab::app::preset::preset;
 use serde_json::{Value, json};
 

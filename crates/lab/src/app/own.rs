@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::{AppError, FunctionJson, ScriptRoot};
-use incident_labs::functions::{FUNCTIONS, RESULTS_CONTAINER};
+use incident_labs::{blob::RESULTS_CONTAINER, functions};
 
 /// Whether an app has functions of ours.
 pub fn is_own(root: &ScriptRoot) -> bool {
@@ -11,7 +11,7 @@ pub fn is_own(root: &ScriptRoot) -> bool {
 }
 
 fn is_ours(function: &FunctionJson) -> bool {
-    FUNCTIONS.contains(&function.name.as_str())
+    functions::names().contains(&function.name.as_str())
 }
 
 /// Containers it expects to find beside those of its triggers; on Azure the template makes them.

@@ -1,6 +1,6 @@
 //! The settings that the blob function is compared under, on a laptop and on Azure.
 
-use incident_labs::settings::{MEMORY_LIMIT_MIB, Variant};
+use incident_labs::{blob::Variant, settings::MEMORY_LIMIT_MIB};
 
 /// Memory of an EP1 instance.
 pub const EP1_MIB: u64 = 3584;

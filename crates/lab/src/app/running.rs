@@ -18,7 +18,7 @@ use crate::machine::{storage::Storage, workspace::Workspace};
 #[derive(Debug)]
 pub struct AppRequest {
     /// Functions the app must have.
-    pub functions: &'static [&'static str],
+    pub functions: Vec<&'static str>,
     /// The app's folder, where it is not the one found from the current folder and not deployed already.
     pub script_root: Option<PathBuf>,
     /// A handler to use instead of building one, likewise.

@@ -9,7 +9,7 @@ use std::{
 use serde_json::Value;
 
 use super::AppError;
-use incident_labs::functions::FUNCTIONS;
+use incident_labs::functions;
 
 const HOST_JSON: &str = include_str!("../../../../host.json");
 /// `(function, function.json)` of each folder in `functions/`.
@@ -66,7 +66,7 @@ impl AppSource {
 
     /// Whether it has functions of ours.
     pub fn is_own(&self) -> bool {
-        self.functions.keys().any(|it| FUNCTIONS.contains(&it.as_str()))
+        self.functions.keys().any(|it| functions::names().contains(&it.as_str()))
     }
 
     /// The folder, if the host can run it as it is.
@@ -145,7 +145,7 @@ mod tests {
         let root = Path::new("../..");
         let (carried, read) = (AppSource::carried(), AppSource::read(root).unwrap());
         assert_eq!((carried.host_json, &carried.functions), (read.host_json, &read.functions));
-        let mut known = FUNCTIONS.to_vec();
+        let mut known = functions::names();
         known.sort_unstable();
         assert_eq!(carried.functions.keys().collect::<Vec<_>>(), known);
     }

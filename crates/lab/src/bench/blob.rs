@@ -20,7 +20,7 @@ use crate::machine::{
     storage::Storage,
     workspace::Workspace,
 };
-use incident_labs::functions::{INPUT_CONTAINER, RESULTS_CONTAINER};
+use incident_labs::blob::{INPUT_CONTAINER, RESULTS_CONTAINER};
 
 const SCENARIO: &str = include_str!("../../../../load/bench/blob.toml");
 const MIB: usize = 1 << 20;

@@ -12,8 +12,8 @@ use tokio::{
 use crate::machine::proc;
 use custom_handler::wire::env;
 use incident_labs::{
-    blob::StorageAccount,
-    functions::{BLOB_FUNCTION, INPUT_CONTAINER},
+    blob::{INPUT_CONTAINER, StorageAccount},
+    functions::BLOB_FUNCTION,
 };
 
 /// A running handler; killed when dropped.

@@ -13,7 +13,7 @@ use crate::{
     },
     machine::exit::UsageError,
 };
-use incident_labs::{functions::FUNCTIONS, settings::Variant};
+use incident_labs::{blob::Variant, functions};
 
 /// Without either the app of the current folder is used, else the one the lab carries.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -76,7 +76,7 @@ impl AppArgs {
                 ensure!(handler.is_file(), "--handler {}: there is no such file", handler.display());
                 Ok(handler.clone())
             }
-            None if app.is_own() => handler::find(handler::RELEASE),
+            None if app.is_own() => handler::find(handler::LAB),
             None => Ok(app.handler()?),
         }
     }
@@ -105,7 +105,7 @@ impl AppArgs {
     pub fn stage(&self, app: &AppSource, out: &Path) -> anyhow::Result<()> {
         // Whether each function has code is known of the handler in the same tree alone.
         let is_whole = app.is_own() && app.script_root().is_none();
-        let known = if is_whole { FUNCTIONS.to_vec() } else { app.functions() };
+        let known = if is_whole { functions::names() } else { app.functions() };
         Ok(stage_some(app, &self.handler(app)?, out, &known, &known)?)
     }
 
@@ -117,7 +117,7 @@ impl AppArgs {
     pub fn serve_some_from(&self, out: &Path, functions: &[&str]) -> anyhow::Result<PathBuf> {
         let app = self.own()?;
         if app.script_root().is_none() {
-            stage_some(&app, &self.handler(&app)?, out, FUNCTIONS, functions)?;
+            stage_some(&app, &self.handler(&app)?, out, &functions::names(), functions)?;
             return Ok(out.to_owned());
         }
         let missing: Vec<&str> = functions.iter().copied().filter(|it| !app.functions().contains(it)).collect();

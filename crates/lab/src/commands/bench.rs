@@ -12,7 +12,7 @@ use crate::{
         exit::{EXIT_OK, EXIT_WRONG},
     },
 };
-use incident_labs::functions::{REPLAY_FUNCTIONS, replay_storm_orchestrator};
+use incident_labs::functions::{self, replay_storm_orchestrator};
 
 /// Measure the handler beside a peer, in alternating rounds.
 #[derive(Debug, clap::Args)]
@@ -55,7 +55,7 @@ impl Bench {
 
 async fn run_blob(mut handlers: Vec<PathBuf>) -> anyhow::Result<Report> {
     if handlers.is_empty() {
-        handlers.push(handler::find(handler::DIST)?);
+        handlers.push(handler::find(handler::RELEASE)?);
     }
     let folder = tempfile::Builder::new().prefix("lab-bench-").tempdir().context("make a work folder")?;
     BlobBench::load()?.run(&handlers, folder.path(), |step| eprintln!("{step}")).await
@@ -65,8 +65,9 @@ async fn run_replay(handlers: Vec<PathBuf>) -> anyhow::Result<Report> {
     ensure!(handlers.len() < 2, "bench replay takes one --handler: only bench blob measures several side by side");
     let folder = tempfile::Builder::new().prefix("lab-bench-").tempdir().context("make a work folder")?;
     let stage = folder.path().join("stage");
-    let handler = handlers.into_iter().next().map_or_else(|| handler::find(handler::DIST), Ok)?;
-    AppArgs { handler: Some(handler), ..AppArgs::default() }.serve_some_from(&stage, REPLAY_FUNCTIONS)?;
+    let handler = handlers.into_iter().next().map_or_else(|| handler::find(handler::RELEASE), Ok)?;
+    AppArgs { handler: Some(handler), ..AppArgs::default() }
+        .serve_some_from(&stage, &functions::names_of(functions::Lab::Replay))?;
     let (run, checkout) = (folder.path().join("run"), checkout::find());
     let answer = replay_storm_orchestrator::answer;
     ReplayBench::load()?.run(answer, checkout.as_deref(), (stage, &run), |step| eprintln!("{step}")).await

@@ -29,10 +29,7 @@ use crate::{
         workspace::Workspace,
     },
 };
-use incident_labs::{
-    functions::{INPUT_CONTAINER, RESULTS_CONTAINER},
-    settings::Variant,
-};
+use incident_labs::blob::{INPUT_CONTAINER, RESULTS_CONTAINER, Variant};
 
 const PARALLEL_UPLOADS: usize = 4;
 const PACE: Duration = Duration::from_millis(200);

@@ -39,7 +39,7 @@ fn on_this_machine(request: AppRequest) -> LocalBoxFuture<'static, anyhow::Resul
         // Locked before anything in it is touched; what a killed run left is ended.
         let work = Workspace::open(&work).await?;
         let out = work.path().join("stage");
-        let script_root = AppArgs { script_root, handler }.serve_some_from(&out, functions)?;
+        let script_root = AppArgs { script_root, handler }.serve_some_from(&out, &functions)?;
         let script_root = ScriptRoot::read(&script_root)?;
         let platform = LocalPlatform::new(work, script_root, own::containers(), own::settings);
         Ok(Box::new(platform) as Box<dyn Platform>)

@@ -7,7 +7,7 @@ use crate::{
     app::{preset::preset, stage::write_local_settings},
     machine::exit::{EXIT_OK, UsageError},
 };
-use incident_labs::settings::Variant;
+use incident_labs::blob::Variant;
 
 /// Make the flat script root a Functions host wants.
 #[derive(Debug, clap::Args)]

@@ -21,7 +21,7 @@ use crate::{
     },
 };
 use custom_handler::wire::WEBHOOK_PATH;
-use incident_labs::settings::Variant;
+use incident_labs::blob::Variant;
 
 /// Run storage, host, triggers and task hub until Ctrl-C; the folder goes on where it was left, even after kill -9.
 #[derive(Debug, clap::Args)]

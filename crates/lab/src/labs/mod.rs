@@ -39,8 +39,6 @@ pub trait Lab: clap::Args + fmt::Debug + Sized + 'static {
     const LOAD_HELP: Help;
     /// The work folder, where the command line names no other.
     const WORK: &'static str;
-    /// Functions its app must have.
-    const FUNCTIONS: &'static [&'static str];
     /// The text of its `criteria.toml`.
     const CRITERIA: &'static str;
     /// Every number its criteria may ask for.
@@ -52,6 +50,9 @@ pub trait Lab: clap::Args + fmt::Debug + Sized + 'static {
     type Plan;
     /// What a run left in its folder, read back.
     type Rows: 'static;
+
+    /// Functions its app must have.
+    fn functions() -> Vec<&'static str>;
 
     /// Plans the experiment and writes nothing.
     ///

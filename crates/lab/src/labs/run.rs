@@ -50,7 +50,7 @@ pub(super) async fn run<L: Lab>(arguments: RunArguments<L>, open: OpenPlatform) 
     let RunArguments { experiment: lab, runs, script_root, handler, evidence, folder, json } = arguments;
     let plan = lab.plan()?;
     let needs = lab.needs(&plan);
-    let request = AppRequest { functions: L::FUNCTIONS, script_root, handler, work: folder, needs };
+    let request = AppRequest { functions: L::functions(), script_root, handler, work: folder, needs };
     let platform = open(request).await?;
     let evidence = RunFolder::create(&evidence, L::NAME, clock::utc_now()).context("make the run folder")?;
     if let Some(code) = lab.side_experiment(&*platform, &evidence, json).await? {

@@ -21,24 +21,25 @@ use super::{
     stage::{StageError, stage_some},
 };
 use incident_labs::{
-    functions::{BLOB_FUNCTION, FUNCTIONS, REPLAY_FUNCTIONS},
-    settings::Variant,
+    blob::Variant,
+    functions::{self, Lab},
 };
 
 /// A zip that is deployed.
 #[derive(Clone, Copy, Debug)]
 pub struct Package {
     pub file: &'static str,
-    pub functions: &'static [&'static str],
+    /// Whose functions are in it.
+    pub lab: Lab,
     /// What the blob function does when no setting says otherwise.
     pub variant: Option<Variant>,
 }
 
 /// The guide's three packages.
 pub const PACKAGES: [Package; 3] = [
-    Package { file: "oom-buffering-app.zip", functions: &[BLOB_FUNCTION], variant: Some(Variant::Buffering) },
-    Package { file: "oom-streaming-app.zip", functions: &[BLOB_FUNCTION], variant: Some(Variant::Streaming) },
-    Package { file: "replay-app.zip", functions: REPLAY_FUNCTIONS, variant: None },
+    Package { file: "oom-buffering-app.zip", lab: Lab::Oom, variant: Some(Variant::Buffering) },
+    Package { file: "oom-streaming-app.zip", lab: Lab::Oom, variant: Some(Variant::Streaming) },
+    Package { file: "replay-app.zip", lab: Lab::Replay, variant: None },
 ];
 
 /// A package that was written.
@@ -71,7 +72,7 @@ pub enum PackageError {
 pub fn package(package: &Package, app: &AppSource, handler: &Path, out: &Path) -> Result<Written, PackageError> {
     let scratch = tempfile::tempdir().map_err(io_error(out))?;
     let stage = scratch.path().join("stage");
-    stage_some(app, handler, &stage, FUNCTIONS, package.functions)?;
+    stage_some(app, handler, &stage, &functions::names(), &functions::names_of(package.lab))?;
     if let Some(variant) = package.variant {
         add_arguments(&stage.join("host.json"), variant)?;
     }

@@ -23,7 +23,7 @@ use crate::{
     machine::storage::Storage,
 };
 use custom_handler::clock;
-use incident_labs::functions::RESULTS_CONTAINER;
+use incident_labs::blob::RESULTS_CONTAINER;
 
 /// How long a new blob or message may go unnoticed.
 const PACE: Duration = Duration::from_millis(200);

@@ -29,7 +29,7 @@ use crate::{
     machine::storage::{Storage, StorageError, Uploaded},
 };
 use custom_handler::clock;
-use incident_labs::functions::{INPUT_CONTAINER, RESULTS_CONTAINER};
+use incident_labs::blob::{INPUT_CONTAINER, RESULTS_CONTAINER};
 
 /// Where sources wait for being copied.
 const SOURCES_CONTAINER: &str = "sources";

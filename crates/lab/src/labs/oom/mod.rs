@@ -31,7 +31,7 @@ use crate::{
 };
 use ablation::Ablation;
 use driver::Experiment;
-use incident_labs::functions::FUNCTIONS;
+use incident_labs::functions;
 
 /// The experiment: incident, remedy, recovery.
 #[derive(Debug, clap::Args)]
@@ -65,13 +65,16 @@ Account:     --storage-url with the signed-in identity (az login), else the conn
 Exit codes:  0 every blob was dealt with; 1 some were not in time; 3 it could not run; 64 usage",
     };
     const WORK: &'static str = ".lab/run-oom";
-    const FUNCTIONS: &'static [&'static str] = FUNCTIONS;
     const CRITERIA: &'static str = include_str!("../../../../../load/oom/criteria.toml");
     const MEASURES: &'static [Measure<OomRows>] = measures::MEASURES;
 
     type Load = LoadOom;
     type Plan = Plan;
     type Rows = OomRows;
+
+    fn functions() -> Vec<&'static str> {
+        functions::names()
+    }
 
     fn plan(&self) -> anyhow::Result<Plan> {
         self.load.plan()

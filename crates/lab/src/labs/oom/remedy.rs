@@ -2,8 +2,8 @@
 
 use super::Scale;
 use incident_labs::{
-    blob::MIB,
-    settings::{MEMORY_LIMIT_MIB, VARIANT, Variant},
+    blob::{MIB, Variant},
+    settings::{MEMORY_LIMIT_MIB, VARIANT},
 };
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq, clap::ValueEnum)]

@@ -25,7 +25,7 @@ use crate::{
     app::running::Platform,
     evidence::{Measure, RunFolder},
 };
-use incident_labs::functions::REPLAY_FUNCTIONS;
+use incident_labs::functions;
 
 /// The experiment: little history, all of it, and a history that is dropped now and then.
 #[derive(Debug, clap::Args)]
@@ -53,14 +53,17 @@ Example:     cargo lab load replay --url https://APP.azurewebsites.net --phases 
 Exit codes:  0 every instance completed; 1 some did not; 3 it could not run; 64 usage",
     };
     const WORK: &'static str = ".lab/replay";
-    // Without the blob function there is no worker and no storage to start.
-    const FUNCTIONS: &'static [&'static str] = REPLAY_FUNCTIONS;
     const CRITERIA: &'static str = include_str!("../../../../../load/replay/criteria.toml");
     const MEASURES: &'static [Measure<ReplayRows>] = measures::MEASURES;
 
     type Load = LoadReplay;
     type Plan = Vec<ReplayPhase>;
     type Rows = ReplayRows;
+
+    /// Without the blob function there is no worker and no storage to start.
+    fn functions() -> Vec<&'static str> {
+        functions::names_of(functions::Lab::Replay)
+    }
 
     fn plan(&self) -> anyhow::Result<Vec<ReplayPhase>> {
         self.storm.phases()

@@ -8,7 +8,7 @@ use crate::{
     labs::{run::scenario, seconds},
     machine::exit::UsageError,
 };
-use incident_labs::functions::storm;
+use incident_labs::settings::storm;
 
 const GUIDE: &str = include_str!("../../../../../load/replay/scenario.toml");
 
