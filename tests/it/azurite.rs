@@ -1,7 +1,8 @@
 //! Azurite: installed, started, stopped, and what is said when it cannot be.
 
-use std::{net::TcpListener, time::Duration};
+use std::{net::TcpListener, process::Command, time::Duration};
 
+use futures::join;
 use lab::machine::{
     azurite::{Azurite, AzuriteError, Ports, WELL_KNOWN},
     storage::Storage,
@@ -28,6 +29,32 @@ async fn blobs_and_messages_survive_a_restart_on_the_same_ports() {
     assert_eq!(storage.list("input", "", false).await.unwrap()[0].name, "a b/ä #1%.txt");
     assert_eq!(storage.queue("work").await.unwrap().peek().await.unwrap(), ["one"]);
     azurite.stop().await;
+}
+
+#[tokio::test]
+async fn copies_of_a_folder_that_start_together_have_storage_of_their_own() {
+    let scratch = Scratch::new();
+    let (one, two) = (scratch.path().join("one"), scratch.path().join("two"));
+    let folder = Workspace::open(&one).await.unwrap();
+    Azurite::start(&folder, Ports::Free).await.unwrap().stop().await;
+    drop(folder);
+    let copied = Command::new("cp").arg("-r").args([&one, &two]).status().unwrap();
+    assert!(copied.success());
+
+    let (one, two) = (Workspace::open(&one).await.unwrap(), Workspace::open(&two).await.unwrap());
+    let started = join!(Azurite::start(&one, Ports::Free), Azurite::start(&two, Ports::Free));
+    let (first, second) = (started.0.unwrap(), started.1.unwrap());
+    assert!(first.ports().iter().all(|it| !second.ports().contains(it)), "{:?} {:?}", first.ports(), second.ports());
+    for (azurite, name) in [(&first, "first"), (&second, "second")] {
+        let storage = Storage::open(azurite.account()).unwrap();
+        storage.ensure_container("input").await.unwrap();
+        storage.put("input", name, "", None).await.unwrap();
+    }
+    for (azurite, name) in [(first, "first"), (second, "second")] {
+        let listed = Storage::open(azurite.account()).unwrap().list("input", "", false).await.unwrap();
+        assert_eq!(listed.iter().map(|it| it.name.as_str()).collect::<Vec<_>>(), [name]);
+        azurite.stop().await;
+    }
 }
 
 #[tokio::test]

@@ -20,6 +20,7 @@ use tokio::{
 
 use super::{
     checkout::{self, PROJECT},
+    proc,
     workspace::{Workspace, WorkspaceError},
 };
 use incident_labs::{
@@ -142,7 +143,8 @@ impl Azurite {
     async fn ready(&mut self) -> Result<(), AzuriteError> {
         let started = Instant::now();
         for port in self.ports {
-            while !answers(port).await {
+            // Of two labs that want the same ports one has them; the other must not take its Azurite for its own.
+            while !answers(port).await || !self.listens_on(port) {
                 let doing = |source| AzuriteError::Io { doing: "watch azurite".to_owned(), source };
                 if let Some(status) = self.child.get_mut().try_wait().map_err(doing)? {
                     return Err(AzuriteError::Ended { status, log: self.log.clone() });
@@ -154,6 +156,10 @@ impl Azurite {
             }
         }
         Ok(())
+    }
+
+    fn listens_on(&mut self, port: u16) -> bool {
+        self.child.get_mut().id().is_some_and(|pid| proc::listens(pid, port))
     }
 
     /// The emulator account at this Azurite.
@@ -240,7 +246,7 @@ pub async fn install() -> Result<PathBuf, AzuriteError> {
     }
     eprintln!("installing azurite (once) in {}", home.display());
     let status = Command::new("npm")
-        .args(["ci", "--no-audit", "--no-fund", "--loglevel=error"])
+        .args(["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"])
         .current_dir(&home)
         .stdin(Stdio::null())
         .stdout(Stdio::null())

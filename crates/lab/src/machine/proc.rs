@@ -50,6 +50,24 @@ fn has_variable(pid: u32, variable: &[u8]) -> bool {
     environment.is_ok_and(|it| it.split(|byte| *byte == 0).any(|it| it == variable))
 }
 
+/// Whether a process listens on a TCP port of loopback, or of all addresses (IPv4).
+pub(crate) fn listens(pid: u32, port: u16) -> bool {
+    let sockets = fs::read_to_string(format!("/proc/{pid}/net/tcp")).unwrap_or_default();
+    let Ok(open) = fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
+    let links: Vec<_> = open.flatten().filter_map(|it| fs::read_link(it.path()).ok()).collect();
+    let mut inodes = sockets.lines().filter_map(|line| listener(line, port));
+    inodes.any(|inode| links.iter().any(|it| it.as_os_str() == format!("socket:[{inode}]").as_str()))
+}
+
+/// The inode in a line of `/proc/net/tcp`, if the line is about a listener on the port.
+fn listener(line: &str, port: u16) -> Option<&str> {
+    const LISTEN: &str = "0A";
+    let fields: Vec<&str> = line.split_whitespace().collect();
+    let (_, local) = fields.get(1)?.split_once(':')?;
+    let is_it = u16::from_str_radix(local, 16).ok()? == port && *fields.get(3)? == LISTEN;
+    fields.get(9).copied().filter(|_| is_it)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -61,6 +79,19 @@ mod tests {
         assert_eq!(kib_in(text, "VmRSS"), Some(3 * 1024));
         assert_eq!(kib_in(text, "Mem"), None);
         assert_eq!(kib_in(text, "HugePages_Total"), None);
+    }
+
+    #[test]
+    fn a_listener_is_known_by_its_process() {
+        let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = socket.local_addr().unwrap().port();
+        let mut other = std::process::Command::new("sleep").arg("600").spawn().unwrap();
+        assert!(listens(std::process::id(), port));
+        assert!(!listens(other.id(), port), "another process");
+        other.kill().unwrap();
+        other.wait().unwrap();
+        drop(socket);
+        assert!(!listens(std::process::id(), port), "closed");
     }
 
     #[test]
