@@ -19,8 +19,12 @@ param preset string = 'buffering'
 @description('Optional. Object id of the user who sends the load (az ad signed-in-user show --query id): shared keys are off, so this takes a role.')
 param operatorPrincipalId string = ''
 
-@description('Optional. Address ranges (CIDR) that may call the HTTP functions, which ask for no key. None: everyone may.')
-param allowedAddresses array = []
+@description('Required. Address ranges (CIDR) that may call the HTTP functions, which ask for no key. 0.0.0.0/0 admits everyone.')
+param allowedAddresses string[]
+
+@description('Optional. GB of telemetry a day that the workspace takes. What comes after it is lost, and costs nothing.')
+@minValue(1)
+param dailyQuotaGb int = 1
 
 // Accounts have 24 characters, and nobody else's name.
 var token = uniqueString(resourceGroup().id, name)
@@ -40,6 +44,7 @@ module monitoring 'modules/monitoring.bicep' = {
   params: {
     location: location
     name: name
+    dailyQuotaGb: dailyQuotaGb
   }
 }
 

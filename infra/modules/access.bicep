@@ -66,7 +66,7 @@ var operatorRoles = empty(operatorPrincipalId)
       }
     ]
 
-resource data 'Microsoft.Storage/storageAccounts@2024-01-01' existing = {
+resource data 'Microsoft.Storage/storageAccounts@2025-06-01' existing = {
   name: dataAccountName
 }
 
@@ -74,7 +74,7 @@ resource component 'Microsoft.Insights/components@2020-02-02' existing = {
   name: componentName
 }
 
-resource identity 'Microsoft.ManagedIdentity/userAssignedIdentities@2023-01-31' = {
+resource identity 'Microsoft.ManagedIdentity/userAssignedIdentities@2024-11-30' = {
   name: identityName
   location: location
 }

@@ -6,10 +6,10 @@ param appName string
 param siteConfig object
 
 @description('Required. Address ranges (CIDR) that may.')
-param allowedAddresses array
+param allowedAddresses string[]
 
 @description('Required. Addresses the app itself may come from: replay_status asks the app\'s own webhook.')
-param outboundAddresses array
+param outboundAddresses string[]
 
 var ranges = concat(allowedAddresses, map(outboundAddresses, it => '${it}/32'))
 var restrictions = [
@@ -21,11 +21,11 @@ var restrictions = [
   }
 ]
 
-resource app 'Microsoft.Web/sites@2024-04-01' existing = {
+resource app 'Microsoft.Web/sites@2025-03-01' existing = {
   name: appName
 }
 
-resource web 'Microsoft.Web/sites/config@2024-04-01' = {
+resource web 'Microsoft.Web/sites/config@2025-03-01' = {
   parent: app
   name: 'web'
   properties: union(siteConfig, {

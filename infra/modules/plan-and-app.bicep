@@ -32,8 +32,8 @@ param workspaceName string
 @description('Required. buffering or streaming.')
 param preset string
 
-@description('Required. Address ranges that may call the app; none: everyone may.')
-param allowedAddresses array
+@description('Required. Address ranges that may call the app.')
+param allowedAddresses string[]
 
 var presets = {
   buffering: loadJsonContent('../../load/oom/buffering.json')
@@ -109,15 +109,15 @@ resource component 'Microsoft.Insights/components@2020-02-02' existing = {
   name: componentName
 }
 
-resource workspace 'Microsoft.OperationalInsights/workspaces@2023-09-01' existing = {
+resource workspace 'Microsoft.OperationalInsights/workspaces@2025-07-01' existing = {
   name: workspaceName
 }
 
-resource content 'Microsoft.Storage/storageAccounts@2024-01-01' existing = {
+resource content 'Microsoft.Storage/storageAccounts@2025-06-01' existing = {
   name: contentAccountName
 }
 
-resource plan 'Microsoft.Web/serverfarms@2024-04-01' = {
+resource plan 'Microsoft.Web/serverfarms@2025-03-01' = {
   name: planName
   location: location
   kind: 'elastic'
@@ -132,7 +132,7 @@ resource plan 'Microsoft.Web/serverfarms@2024-04-01' = {
   }
 }
 
-resource app 'Microsoft.Web/sites@2024-04-01' = {
+resource app 'Microsoft.Web/sites@2025-03-01' = {
   name: appName
   location: location
   kind: 'functionapp,linux'
@@ -154,7 +154,7 @@ resource app 'Microsoft.Web/sites@2024-04-01' = {
 }
 
 // Deployment signs in with az login; no password of the app's own opens it.
-resource ftpPublishing 'Microsoft.Web/sites/basicPublishingCredentialsPolicies@2024-04-01' = {
+resource ftpPublishing 'Microsoft.Web/sites/basicPublishingCredentialsPolicies@2025-03-01' = {
   parent: app
   name: 'ftp'
   properties: {
@@ -162,7 +162,7 @@ resource ftpPublishing 'Microsoft.Web/sites/basicPublishingCredentialsPolicies@2
   }
 }
 
-resource scmPublishing 'Microsoft.Web/sites/basicPublishingCredentialsPolicies@2024-04-01' = {
+resource scmPublishing 'Microsoft.Web/sites/basicPublishingCredentialsPolicies@2025-03-01' = {
   parent: app
   name: 'scm'
   properties: {
@@ -185,7 +185,7 @@ resource logs 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
 }
 
 // A module, because a loop takes only what is known when it starts, and the app's addresses are known once it exists.
-module restriction 'ip-restriction.bicep' = if (!empty(allowedAddresses)) {
+module restriction 'ip-restriction.bicep' = {
   name: 'ip-restriction'
   params: {
     appName: app.name

@@ -17,7 +17,7 @@ var queues = [
   'webjobs-blobtrigger-poison'
 ]
 
-resource data 'Microsoft.Storage/storageAccounts@2024-01-01' = {
+resource data 'Microsoft.Storage/storageAccounts@2025-06-01' = {
   name: dataAccountName
   location: location
   kind: 'StorageV2'
@@ -33,24 +33,24 @@ resource data 'Microsoft.Storage/storageAccounts@2024-01-01' = {
   }
 }
 
-resource blobService 'Microsoft.Storage/storageAccounts/blobServices@2024-01-01' = {
+resource blobService 'Microsoft.Storage/storageAccounts/blobServices@2025-06-01' = {
   parent: data
   name: 'default'
 }
 
-resource container 'Microsoft.Storage/storageAccounts/blobServices/containers@2024-01-01' = [
+resource container 'Microsoft.Storage/storageAccounts/blobServices/containers@2025-06-01' = [
   for containerName in containers: {
     parent: blobService
     name: containerName
   }
 ]
 
-resource queueService 'Microsoft.Storage/storageAccounts/queueServices@2024-01-01' = {
+resource queueService 'Microsoft.Storage/storageAccounts/queueServices@2025-06-01' = {
   parent: data
   name: 'default'
 }
 
-resource queue 'Microsoft.Storage/storageAccounts/queueServices/queues@2024-01-01' = [
+resource queue 'Microsoft.Storage/storageAccounts/queueServices/queues@2025-06-01' = [
   for queueName in queues: {
     parent: queueService
     name: queueName
@@ -59,7 +59,7 @@ resource queue 'Microsoft.Storage/storageAccounts/queueServices/queues@2024-01-0
 
 // A Premium plan mounts the app's content from a share, and can do so with a key only. In an account of its own that key opens the
 // packages and the platform's files and nothing else.
-resource content 'Microsoft.Storage/storageAccounts@2024-01-01' = {
+resource content 'Microsoft.Storage/storageAccounts@2025-06-01' = {
   name: contentAccountName
   location: location
   kind: 'StorageV2'
@@ -74,12 +74,12 @@ resource content 'Microsoft.Storage/storageAccounts@2024-01-01' = {
   }
 }
 
-resource fileService 'Microsoft.Storage/storageAccounts/fileServices@2024-01-01' = {
+resource fileService 'Microsoft.Storage/storageAccounts/fileServices@2025-06-01' = {
   parent: content
   name: 'default'
 }
 
-resource share 'Microsoft.Storage/storageAccounts/fileServices/shares@2024-01-01' = {
+resource share 'Microsoft.Storage/storageAccounts/fileServices/shares@2025-06-01' = {
   parent: fileService
   name: 'app'
 }

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::settings::{
     ReplaySettings,
-    storm::{CONTINUE_AS_NEW_EVERY, INSTANCES, ITERATIONS},
+    storm::{CONTINUE_AS_NEW_EVERY, INSTANCES, ITERATIONS, check_total},
 };
 
 pub const NAME: &str = "start_replay_lab";
@@ -66,7 +66,9 @@ fn wanted(body: &str, defaults: &ReplaySettings) -> Result<(StormInput, u64), St
         batch_index: 0,
         instance_index: 0,
     };
-    Ok((input, number(&fields, instances, INSTANCES, 1)?))
+    let instances = number(&fields, instances, INSTANCES, 1)?;
+    check_total(input.iterations, input.continue_as_new_every, instances)?;
+    Ok((input, instances))
 }
 
 fn number(fields: &Map<String, Value>, name: &str, range: RangeInclusive<u64>, default: u64) -> Result<u64, String> {
@@ -137,6 +139,8 @@ mod tests {
             (r#"{"instances":0}"#, "instances"),
             (r#"{"instances":101}"#, "instances"),
             (r#"{"instances":{}}"#, "instances"),
+            (r#"{"iterations":2000,"instances":51}"#, "instances x iterations"),
+            (r#"{"iterations":100000,"continueAsNewEvery":0}"#, "continueAsNewEvery"),
             (r#"{"iteration":5}"#, "iteration"),
             ("[]", "object"),
             ("5", "object"),

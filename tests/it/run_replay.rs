@@ -7,22 +7,23 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
+    time::Duration,
 };
 
-use lab::machine::workspace::{kill_processes_of, processes_of};
+use lab::machine::workspace::processes_of;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tokio::task::spawn_blocking;
 
 use crate::{
     handler::{assert_no_secret, free_port, rows},
-    harness::{Bench, LAB, Scratch, UNDER_WAY, eventually},
+    harness::{Bench, HANDLER, LAB, Scratch, UNDER_WAY, eventually},
     task_hub::ReplayLab,
 };
 
 const PHASES: [&str; 3] = ["baseline", "incident", "recovery"];
 /// More than any test waits for.
-const ENDLESS: &str = "100000";
+const ENDLESS: &str = "14000";
 
 fn bench() -> Bench {
     Bench::new("replay")

@@ -3,7 +3,7 @@
 use super::{
     Infra, Rule,
     rules::{
-        self, ACCESS, APP, HANDLER_SETTINGS, IP_RESTRICTION, MAIN, PARAMETERS, PLATFORM_SETTINGS, STORAGE,
+        self, ACCESS, APP, HANDLER_SETTINGS, IP_RESTRICTION, MAIN, MONITORING, PARAMETERS, PLATFORM_SETTINGS, STORAGE,
         STORAGE_ROLES,
     },
 };
@@ -30,11 +30,13 @@ const FAULTS: &[Fault] = &[
     (rules::roles, ACCESS, "'3913510d", "'3913510e", "telemetry role"),
     (rules::secrets, APP, NAME, "output key string = content.listKeys().keys[0].value", "output key holds a secret"),
     (rules::secrets, APP, NAME, "output key string = settings[11].value", "output key holds a secret"),
-    (rules::api_versions, APP, "serverfarms@2024-04-01", "serverfarms@2023-12-01", "serverfarms@2023-12-01"),
+    (rules::api_versions, APP, "serverfarms@2025-03-01", "serverfarms@2023-12-01", "serverfarms@2023-12-01"),
     (rules::configuration, APP, "functionAppScaleLimit: 1", "functionAppScaleLimit: 2", "one instance at most"),
     (rules::configuration, STORAGE, "SharedKeyAccess: false", "SharedKeyAccess: true", "keys of the data account"),
     (rules::configuration, APP, "'FunctionAppLogs'", "'AppServiceConsoleLogs'", "logs"),
     (rules::configuration, IP_RESTRICTION, OWN_RANGES, "allowedAddresses", "who may call"),
+    (rules::configuration, MAIN, "allowedAddresses string[]", "allowedAddresses string[] = []", "open to all"),
+    (rules::configuration, MONITORING, "dailyQuotaGb: dailyQuotaGb", "dailyQuotaGb: -1", "daily cap"),
     (rules::settings, APP, "value: 'custom'", "value: 'dotnet-isolated'", "FUNCTIONS_WORKER_RUNTIME is"),
     (rules::settings, "streaming.json", "\"8\"", "\"32\"", "streaming: the handler reads"),
 ];

@@ -24,23 +24,23 @@ const API_VERSIONS: [&str; 16] = [
     "Microsoft.Authorization/roleAssignments@2022-04-01",
     "Microsoft.Insights/components@2020-02-02",
     "Microsoft.Insights/diagnosticSettings@2021-05-01-preview",
-    "Microsoft.ManagedIdentity/userAssignedIdentities@2023-01-31",
-    "Microsoft.OperationalInsights/workspaces@2023-09-01",
-    "Microsoft.Storage/storageAccounts/blobServices/containers@2024-01-01",
-    "Microsoft.Storage/storageAccounts/blobServices@2024-01-01",
-    "Microsoft.Storage/storageAccounts/fileServices/shares@2024-01-01",
-    "Microsoft.Storage/storageAccounts/fileServices@2024-01-01",
-    "Microsoft.Storage/storageAccounts/queueServices/queues@2024-01-01",
-    "Microsoft.Storage/storageAccounts/queueServices@2024-01-01",
-    "Microsoft.Storage/storageAccounts@2024-01-01",
-    "Microsoft.Web/serverfarms@2024-04-01",
-    "Microsoft.Web/sites/basicPublishingCredentialsPolicies@2024-04-01",
-    "Microsoft.Web/sites/config@2024-04-01",
-    "Microsoft.Web/sites@2024-04-01",
+    "Microsoft.ManagedIdentity/userAssignedIdentities@2024-11-30",
+    "Microsoft.OperationalInsights/workspaces@2025-07-01",
+    "Microsoft.Storage/storageAccounts/blobServices/containers@2025-06-01",
+    "Microsoft.Storage/storageAccounts/blobServices@2025-06-01",
+    "Microsoft.Storage/storageAccounts/fileServices/shares@2025-06-01",
+    "Microsoft.Storage/storageAccounts/fileServices@2025-06-01",
+    "Microsoft.Storage/storageAccounts/queueServices/queues@2025-06-01",
+    "Microsoft.Storage/storageAccounts/queueServices@2025-06-01",
+    "Microsoft.Storage/storageAccounts@2025-06-01",
+    "Microsoft.Web/serverfarms@2025-03-01",
+    "Microsoft.Web/sites/basicPublishingCredentialsPolicies@2025-03-01",
+    "Microsoft.Web/sites/config@2025-03-01",
+    "Microsoft.Web/sites@2025-03-01",
 ];
 
 /// What Bicep has of its own, of which anything is used here.
-const FUNCTIONS: [&str; 18] = [
+const FUNCTIONS: [&str; 19] = [
     "allowed",
     "concat",
     "description",
@@ -53,6 +53,7 @@ const FUNCTIONS: [&str; 18] = [
     "map",
     "maxLength",
     "minLength",
+    "minValue",
     "readEnvironmentVariable",
     "resourceGroup",
     "split",
@@ -325,6 +326,7 @@ pub(super) fn configuration(infra: &Infra) -> Vec<String> {
         |name: &str| json!({ "parent": expression("app"), "name": name, "properties": { "allow": false } });
     let ranges = of(IP_RESTRICTION, "var", "ranges");
     let restriction = of(APP, "module", "restriction");
+    let open = infra.files[MAIN].declaration("param", "allowedAddresses").value().unwrap_or_default();
     let facts = [
         ("plan", &plan["sku"], json!({ "name": "EP1", "tier": "ElasticPremium" })),
         ("plan is elastic", &plan["kind"], json!("elastic")),
@@ -348,6 +350,12 @@ pub(super) fn configuration(infra: &Infra) -> Vec<String> {
         ("queues", &of(STORAGE, "var", "queues"), json!(["webjobs-blobtrigger-poison"])),
         ("keys of Application Insights", &component["properties"]["DisableLocalAuth"], json!(true)),
         ("its workspace", &component["properties"]["WorkspaceResourceId"], expression("workspace.id")),
+        (
+            "the workspace's daily cap",
+            &of(MONITORING, "resource", "workspace")["properties"]["workspaceCapping"],
+            json!({ "dailyQuotaGb": expression("dailyQuotaGb") }),
+        ),
+        ("open to all unless said otherwise", &open, Value::Null),
         ("logs", &logs["properties"]["logs"], json!([{ "category": "FunctionAppLogs", "enabled": true }])),
         ("logs of", &logs["scope"], expression("app")),
         (

@@ -89,9 +89,11 @@ impl ReplayPhase {
             ("instances", self.instances, storm::INSTANCES),
         ];
         let wrong = fields.into_iter().find(|(_, value, range)| !range.contains(value));
-        wrong.map_or(Ok(()), |(name, value, range)| {
-            Err(format!("{}: {name} is {value}, not from {} to {}", self.name, range.start(), range.end()))
-        })
+        if let Some((name, value, range)) = wrong {
+            return Err(format!("{}: {name} is {value}, not from {} to {}", self.name, range.start(), range.end()));
+        }
+        storm::check_total(self.iterations, self.continue_as_new_every, self.instances)
+            .map_err(|why| format!("{}: {why}", self.name))
     }
 }
 
