@@ -6,6 +6,7 @@
 
 pub mod cgroup;
 mod connection;
+mod environment;
 mod limit;
 mod memory;
 pub mod process;

@@ -21,10 +21,12 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{
     FAREWELL,
     connection::Connection,
+    environment::of_worker,
     limit::MemoryLimit,
     memory::PrivateBytes,
     protocol::{FromWorker, ToWorker, typed},
 };
+use crate::settings::process_environment;
 use custom_handler::{console, exit_code};
 
 const PING_EVERY: Duration = Duration::from_secs(1);
@@ -107,6 +109,8 @@ impl Supervisor {
             .command()?
             .arg("--worker")
             .args(&self.arguments)
+            .env_clear()
+            .envs(of_worker(&process_environment()))
             // glibc returns freed blocks at once instead of keeping them; musl does so anyway.
             .env("MALLOC_MMAP_THRESHOLD_", "1048576")
             // A failed allocation inside a backtrace hangs.

@@ -1,0 +1,45 @@
+//! What the worker gets of the front's environment. It handles other people's bytes, so it knows no more than its work takes: what else
+//! a machine or an app keeps in variables, keys above all, stays with the front.
+
+use crate::settings::{SETTINGS, Source};
+
+/// Beside the settings; compared without regard to case, as proxies are written in both.
+const NEEDED: [&str; 24] = [
+    // Programs, files and names.
+    "HOME",
+    "LANG",
+    "LC_ALL",
+    "LD_LIBRARY_PATH",
+    "PATH",
+    "TMPDIR",
+    "TZ",
+    // The way to storage.
+    "ALL_PROXY",
+    "HTTPS_PROXY",
+    "HTTP_PROXY",
+    "NO_PROXY",
+    "SSL_CERT_DIR",
+    "SSL_CERT_FILE",
+    // The identity it signs in with.
+    "AZURE_AUTHORITY_HOST",
+    "AZURE_CLIENT_ID",
+    "AZURE_FEDERATED_TOKEN_FILE",
+    "AZURE_TENANT_ID",
+    "IDENTITY_ENDPOINT",
+    "IDENTITY_HEADER",
+    "MSI_ENDPOINT",
+    "MSI_SECRET",
+    // `systemd-run --user`.
+    "DBUS_SESSION_BUS_ADDRESS",
+    "XDG_RUNTIME_DIR",
+    // By this the lab finds what a killed lab left behind.
+    "INCIDENT_LAB_FOLDER",
+];
+
+pub(super) fn of_worker(front: &Source) -> impl Iterator<Item = (&String, &String)> {
+    let needed = |name: &str| {
+        let names = SETTINGS.iter().map(|it| it.name).chain(NEEDED);
+        names.into_iter().any(|it| it.eq_ignore_ascii_case(name))
+    };
+    front.iter().filter(move |(name, _)| needed(name))
+}
