@@ -53,7 +53,7 @@ async fn exchange(function: &str, bindings: Value, request: &[u8], reply: &Value
     let log = HostLog::new(Tables::open(&root.join("tables")).unwrap(), Identity::new("app"), None);
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let address = listener.local_addr().unwrap();
-    let router = functions.router(stand_in.host.clone(), log, Some(hub.clone()));
+    let router = functions.router(address, stand_in.host.clone(), log, Some(hub.clone()));
     let handler = async {
         let listener = TcpListener::bind(("127.0.0.1", stand_in.host.port())).await.unwrap();
         loop {

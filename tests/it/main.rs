@@ -35,5 +35,6 @@ mod run_oom;
 mod run_replay;
 mod stage;
 mod stand_in;
+mod strangers;
 mod task_hub;
 mod tidy;

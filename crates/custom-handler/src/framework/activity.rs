@@ -12,7 +12,8 @@ use serde::{Serialize, de::DeserializeOwned};
 use tokio_util::task::TaskTracker;
 
 use super::{
-    app::{Call, panic_text, whole},
+    app::{Call, panic_text},
+    body::Bodies,
     console,
     wire::{self, Envelope, InvocationResult},
 };
@@ -43,16 +44,22 @@ impl<O> From<O> for Logged<O> {
     }
 }
 
-pub(super) async fn respond<I, O, F, Fut>(name: &str, call: Call, calls: &TaskTracker, invoke: F) -> Response
+pub(super) async fn respond<I, O, F, Fut>(
+    name: &str,
+    call: Call,
+    (bodies, calls): (&Bodies, &TaskTracker),
+    invoke: F,
+) -> Response
 where
     I: DeserializeOwned + Send + 'static,
     O: Serialize + Send + 'static,
     F: FnOnce(I) -> Fut + Send + 'static,
     Fut: Future<Output = Result<Logged<O>, ActivityError>> + Send + 'static,
 {
-    let answer = match whole(call.body).await.and_then(|it| input(&it)) {
+    let read = bodies.envelope(call.body).await.map_err(|why| why.to_string());
+    let answer = match read.and_then(|(envelope, share)| Ok((input(&envelope)?, share))) {
         Err(why) => Err(ActivityError::new(types::DECODE, why).non_retriable()),
-        Ok(input) => match calls.spawn(async move { invoke(input).await.and_then(encoded) }).await {
+        Ok((input, _share)) => match calls.spawn(async move { invoke(input).await.and_then(encoded) }).await {
             Ok(answer) => answer,
             Err(error) => {
                 Err(ActivityError::new(types::PANIC, format!("the activity panicked: {}", panic_text(error))))

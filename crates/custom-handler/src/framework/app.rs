@@ -19,14 +19,12 @@ use tokio_util::task::TaskTracker;
 use super::{
     activity::{self, Logged},
     blob::{self, BlobTrigger, Failure},
+    body::{Bodies, LONGEST_BYTES},
     console,
     http::{self, HttpRequest, HttpResponse},
     orchestrator::{self, Episode},
-    wire::{Envelope, InvocationResult},
+    wire::InvocationResult,
 };
-
-/// Longest body that is read whole. A history of 100,000 iterations is some 25 MB, its activities' results included.
-const LONGEST_BODY_BYTES: usize = 256 << 20;
 
 /// One call by the host, not read yet.
 #[derive(Debug)]
@@ -72,6 +70,9 @@ pub struct App {
     observer: Observer,
     /// Calls go on when their connection breaks: to the host that is no cancellation.
     calls: TaskTracker,
+    requests: Bodies,
+    inputs: Bodies,
+    histories: Bodies,
 }
 
 impl fmt::Debug for App {
@@ -87,6 +88,9 @@ impl Default for App {
             left_out: Vec::new(),
             observer: Arc::new(|episode, _| episode.print()),
             calls: TaskTracker::new(),
+            requests: Bodies::default(),
+            inputs: Bodies::default(),
+            histories: Bodies::default(),
         }
     }
 }
@@ -109,9 +113,9 @@ impl App {
     {
         let function = Arc::new(function);
         self.add(name, move |app, name, call| {
-            let (function, calls) = (Arc::clone(&function), app.calls.clone());
+            let (function, bodies, calls) = (Arc::clone(&function), app.requests.clone(), app.calls.clone());
             let invoke = async move |request| function(request).await.into();
-            async move { http::respond(&name, call, &calls, invoke).await }
+            async move { http::respond(&name, call, (&bodies, &calls), invoke).await }
         })
     }
 
@@ -145,9 +149,12 @@ impl App {
         let function = Arc::new(function);
         self.add(name, move |app, name, call| {
             let (function, observer) = (Arc::clone(&function), Arc::clone(&app.observer));
+            let bodies = app.histories.clone();
             async move {
-                let body = to_bytes(call.body, LONGEST_BODY_BYTES).await.unwrap_or_default();
-                let episode = orchestrator::answer(&body, |context, input| function(context, input));
+                let episode = match bodies.read(call.body).await {
+                    Ok((body, _share)) => orchestrator::answer(&body, |context, input| function(context, input)),
+                    Err(why) => orchestrator::refuse(&why),
+                };
                 observer(&episode, &call.headers);
                 if let Some(why) = episode.failure() {
                     console::err(&format!("{name} failed: {why}"));
@@ -180,11 +187,11 @@ impl App {
     {
         let function = Arc::new(function);
         self.add(handle.name(), move |app, name, call| {
-            let (function, calls) = (Arc::clone(&function), app.calls.clone());
+            let (function, bodies, calls) = (Arc::clone(&function), app.inputs.clone(), app.calls.clone());
             let invoke = async move |input: I| -> Result<Logged<O>, ActivityError> {
                 function(input).await.map(Into::into).map_err(Into::into)
             };
-            async move { activity::respond(&name, call, &calls, invoke).await }
+            async move { activity::respond(&name, call, (&bodies, &calls), invoke).await }
         })
     }
 
@@ -252,7 +259,7 @@ impl App {
     pub async fn invoke(&self, function: &str, body: impl Into<Body>) -> (StatusCode, String) {
         let response = self.call(function, HeaderMap::new(), body.into()).await;
         let (head, body) = response.into_parts();
-        let body = to_bytes(body, LONGEST_BODY_BYTES).await.unwrap_or_default();
+        let body = to_bytes(body, LONGEST_BYTES).await.unwrap_or_default();
         (head.status, String::from_utf8_lossy(&body).into_owned())
     }
 
@@ -294,11 +301,4 @@ pub(super) fn panic_text(error: JoinError) -> String {
     };
     let text = panic.downcast_ref::<&str>().map(|it| (*it).to_owned());
     text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "without a message".to_owned())
-}
-
-/// Reads an envelope that holds no payload.
-pub(super) async fn whole(body: Body) -> Result<Envelope, String> {
-    let body =
-        to_bytes(body, LONGEST_BODY_BYTES).await.map_err(|error| format!("the request body broke off: {error}"))?;
-    serde_json::from_slice(&body).map_err(|error| format!("the request body is not an invocation: {error}"))
 }

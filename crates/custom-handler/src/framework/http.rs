@@ -12,7 +12,8 @@ use serde_json::{Map, Value, json};
 use tokio_util::task::TaskTracker;
 
 use super::{
-    app::{Call, panic_text, whole},
+    app::{Call, panic_text},
+    body::Bodies,
     client::{ClientError, DurableClient},
     console,
     invocation::operation_id,
@@ -216,7 +217,12 @@ impl From<HttpResponse> for InvocationResult {
     }
 }
 
-pub(super) async fn respond<F, Fut>(name: &str, call: Call, calls: &TaskTracker, invoke: F) -> Response
+pub(super) async fn respond<F, Fut>(
+    name: &str,
+    call: Call,
+    (bodies, calls): (&Bodies, &TaskTracker),
+    invoke: F,
+) -> Response
 where
     F: FnOnce(HttpRequest) -> Fut + Send + 'static,
     Fut: Future<Output = HttpResponse> + Send + 'static,
@@ -224,11 +230,11 @@ where
     let text = |name: &str| call.headers.get(name).and_then(|it| it.to_str().ok()).unwrap_or_default();
     let (invocation_id, operation_id) =
         (text(header::INVOCATION_ID).to_owned(), operation_id(&call.headers).to_owned());
-    let envelope = match whole(call.body).await {
-        Ok(envelope) => envelope,
+    let (envelope, _share) = match bodies.envelope(call.body).await {
+        Ok(read) => read,
         Err(why) => {
             console::err(&format!("{name}: {why}"));
-            return (StatusCode::BAD_REQUEST, why).into_response();
+            return (StatusCode::BAD_REQUEST, why.to_string()).into_response();
         }
     };
     let request = HttpRequest::new(envelope, &invocation_id, &operation_id);

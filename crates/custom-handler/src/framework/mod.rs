@@ -3,13 +3,16 @@
 mod activity;
 mod app;
 mod blob;
+mod body;
 mod client;
 pub mod clock;
+mod connections;
 pub mod console;
 mod exit;
 mod http;
 mod invocation;
 pub mod orchestrator;
+mod own_names;
 mod serve;
 pub mod wire;
 
@@ -18,6 +21,7 @@ pub use activity::Logged;
 pub use app::{App, Call};
 pub use blob::{BlobTrigger, Failure};
 pub use client::{ClientError, DurableClient, Status};
+pub use connections::serve_connections;
 pub use exit::exit_code;
 pub use invocation::{Invocation, Rejected, operation_id};
 pub use orchestrator::Episode;

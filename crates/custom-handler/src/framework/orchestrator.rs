@@ -38,6 +38,14 @@ where
     Episode { answer, turn, timing: Timing { decode, replay, encode } }
 }
 
+/// Answers a body that could not be read.
+pub(super) fn refuse(why: &dyn std::error::Error) -> Episode {
+    let turn = envelope::refuse(Error::new(types::BAD_REQUEST, why.to_string()));
+    let return_value = Value::String(envelope::encode(&turn.response));
+    let timing = Timing { decode: Duration::ZERO, replay: Duration::ZERO, encode: Duration::ZERO };
+    Episode { answer: InvocationResult { return_value, ..Default::default() }, turn, timing }
+}
+
 /// The envelope, as far as an orchestrator needs it.
 #[derive(Deserialize)]
 struct Body<'a> {

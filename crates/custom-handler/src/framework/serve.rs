@@ -1,7 +1,6 @@
 //! The process: listens before anything else, serves until it is told to stop, drains.
 
 use std::{
-    future::IntoFuture,
     io,
     net::Ipv4Addr,
     path::{Path, PathBuf},
@@ -17,7 +16,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{app::App, console, wire::env};
+use super::{app::App, connections::serve_connections, console, wire::env};
 
 /// "Please restart me" to every host version; 0 means "never again" before 4.1047.
 const EXIT_RESTART_ME: u8 = 200;
@@ -102,7 +101,7 @@ impl App {
         };
         let stopping = CancellationToken::new();
         let stopped = stopping.clone();
-        let server = axum::serve(socket, app.router()).with_graceful_shutdown(async move {
+        let server = serve_connections(socket, app.router(), async move {
             tokio::select! {
                 _ = terminate.recv() => {}
                 _ = interrupt.recv() => {}
@@ -111,7 +110,7 @@ impl App {
             stopping.cancel();
         });
         tokio::select! {
-            ended = server.into_future() => ended.map_err(ServeError::Listener)?,
+            ended = server => ended.map_err(ServeError::Listener)?,
             () = async { stopped.cancelled().await; sleep(DRAIN).await } => {}
         }
         Ok(EXIT_RESTART_ME)

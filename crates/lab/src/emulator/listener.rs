@@ -1,13 +1,14 @@
 //! The host's HTTP side in operation: functions under their routes, and the task hub with its webhooks.
 
 use std::{
+    future::pending,
     io,
     net::{Ipv4Addr, SocketAddr},
     path::PathBuf,
 };
 
 use anyhow::Context;
-use axum::{Router, routing::get};
+use axum::{Router, extract::DefaultBodyLimit, routing::get};
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -17,7 +18,10 @@ use super::{
     task_hub::{DurableFunctions, HubOptions, TaskHub, webhook},
 };
 use crate::{app::ScriptRoot, evidence::table_writer::Tables};
+use custom_handler::serve_connections;
 
+/// Longest request body, as the host's own limit (host: `maxRequestBodySize`).
+const LONGEST_BODY_BYTES: usize = 100 << 20;
 /// Where Core Tools listens.
 const USUAL_PORT: u16 = 7071;
 
@@ -94,12 +98,13 @@ impl HttpHost {
         if let Some(hub) = &hub {
             router = router.merge(webhook::router(hub.clone()));
         }
-        let router = router.merge(functions.router(parts.host, parts.log, hub.clone()));
+        let router = router.merge(functions.router(address, parts.host, parts.log, hub.clone()));
+        let router = router.layer(DefaultBodyLimit::max(LONGEST_BODY_BYTES));
         let (closing, tasks) = (CancellationToken::new(), TaskTracker::new());
         let closed = closing.clone();
         tasks.spawn(async move {
             tokio::select! {
-                ended = axum::serve(listener, router) => {
+                ended = serve_connections(listener, router, pending()) => {
                     if let Err(error) = ended {
                         tracing::error!("the HTTP side ended: {error}");
                     }

@@ -4,7 +4,7 @@ mod answer;
 mod request;
 mod route;
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
 use axum::{
     Router,
@@ -58,8 +58,11 @@ impl HttpFunctions {
         self.functions.iter().map(|it| format!("{} {}", it.route.methods(), it.route)).collect()
     }
 
-    pub fn router(self, host: Host, log: HostLog, hub: Option<TaskHub>) -> Router {
+    /// Serves them at an address, which is also what a durable client is told: whoever calls must not choose where the handler sends
+    /// its own requests.
+    pub fn router(self, address: SocketAddr, host: Host, log: HostLog, hub: Option<TaskHub>) -> Router {
         Router::new().fallback(serve).with_state(Invoker {
+            address,
             functions: self,
             host,
             log,
@@ -86,6 +89,7 @@ impl HttpFunction {
 
 #[derive(Clone)]
 struct Invoker {
+    address: SocketAddr,
     functions: HttpFunctions,
     host: Host,
     log: HostLog,
@@ -107,7 +111,7 @@ impl Invoker {
     fn call(&self, function: &HttpFunction, received: &Received<'_>) -> Call {
         let mut data = Map::from_iter([(function.request.clone(), received.data())]);
         if let (Some(binding), Some(hub)) = (&function.client_in, &self.hub) {
-            data.insert(binding.clone(), client_value(hub, received.host()));
+            data.insert(binding.clone(), client_value(hub, self.address));
         }
         Call {
             function: function.name.clone(),
@@ -135,7 +139,7 @@ impl Invoker {
 }
 
 /// What a `durableClient` input binding hands over, keys in the extension's order. There is no gRPC listener here.
-fn client_value(hub: &TaskHub, host: &str) -> Value {
+fn client_value(hub: &TaskHub, address: SocketAddr) -> Value {
     let value = json!({
         "taskHubName": hub.name(),
         "connectionName": null,
@@ -144,7 +148,7 @@ fn client_value(hub: &TaskHub, host: &str) -> Value {
         "baseUrl": null,
         "requiredQueryStringParameters": "",
         "rpcBaseUrl": null,
-        "httpBaseUrl": format!("http://{host}{WEBHOOK_PATH}"),
+        "httpBaseUrl": format!("http://{address}{WEBHOOK_PATH}"),
     });
     binding_data::encoded(&value.to_string())
 }

@@ -40,7 +40,7 @@ pub(super) struct Received<'a> {
 }
 
 impl Received<'_> {
-    pub(super) fn host(&self) -> &str {
+    fn host(&self) -> &str {
         self.headers.get(header::HOST).and_then(|it| it.to_str().ok()).unwrap_or("localhost")
     }
 
