@@ -72,7 +72,14 @@ struct Excerpt {
     place: Place,
     /// Bytes of the present string so far.
     string_bytes: usize,
+    /// The code unit whose escape is being read, or was read last.
+    unit: u16,
+    /// What is kept ends in the escape of a high surrogate, the first half of a character.
+    is_half: bool,
 }
+
+/// Bytes of an escape such as `\ud83d`.
+const UNIT_BYTES: usize = 6;
 
 /// Where in the JSON text the next byte stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -102,6 +109,13 @@ impl Excerpt {
         // A string is cut only between characters, so that what is kept is JSON and UTF-8 still.
         let between_characters = self.place == Place::String && byte & 0xC0 != 0x80;
         let cut = self.string_bytes >= LONGEST_STRING_BYTES && (between_characters || self.string_bytes == usize::MAX);
+        if self.string_bytes < usize::MAX {
+            if cut && std::mem::take(&mut self.is_half) {
+                // Alone it is no character.
+                self.kept.truncate(self.kept.len() - UNIT_BYTES);
+            }
+            self.follow_units(byte);
+        }
         self.place = match (self.place, byte) {
             (Place::Outside, b'"') | (Place::Escape, _) if byte != b'u' => Place::String,
             (Place::Escape, _) => Place::Unicode(4),
@@ -121,6 +135,21 @@ impl Excerpt {
         } else {
             self.string_bytes += 1;
             self.kept.push(byte);
+        }
+    }
+
+    /// Notes whether what was read so far ends in half a character.
+    fn follow_units(&mut self, byte: u8) {
+        match self.place {
+            Place::Unicode(left) => {
+                let digit = char::from(byte).to_digit(16).unwrap_or_default() as u16;
+                self.unit = self.unit << 4 | digit;
+                self.is_half = left == 1 && matches!(self.unit, 0xD800..=0xDBFF);
+            }
+            // The escape of the other half may begin here.
+            Place::String if byte == b'\\' => {}
+            Place::Escape if byte == b'u' => {}
+            _ => self.is_half = false,
         }
     }
 }
@@ -154,6 +183,41 @@ mod tests {
                 assert!(shortened && kept.len() < LARGEST_ENVELOPE_BYTES, "{unit}: {}", kept.len());
                 let envelope: Envelope = serde_json::from_str(&kept).unwrap();
                 assert_eq!(crate::framework::wire::text(&envelope.metadata["name"]).as_deref(), Some("x"), "{unit}");
+            }
+        }
+    }
+
+    /// Each way of writing characters, each at every distance from the cut.
+    #[tokio::test]
+    async fn a_string_cut_anywhere_is_the_beginning_of_the_whole_one() {
+        let units = [
+            r"\ud83d\ude00",
+            r"\uD83D\uDE00",
+            r"\uDBFF\uDFFF",
+            r"x\ud83d\ude00",
+            r"\ud7ff\ue000",
+            r"\\\ud83d\ude00",
+            r"\\ud83d",
+            r"\\",
+            r"\u005c\u0022",
+            "😀",
+            "日\u{301}",
+            r#"\"\ud83d\ude00\n"#,
+            r"\\ud83d\\ude00",
+        ];
+        for unit in units {
+            for before in 0..=14 {
+                let long = format!("{}{}", "p".repeat(before), unit.repeat(2 * LONGEST_STRING_BYTES / unit.len()));
+                let whole: String = serde_json::from_str(&format!("\"{long}\"")).unwrap();
+                let text = format!(r#"{{"Data":{{"blob":"{long}"}},"Metadata":{{"name":"x"}}}}"#);
+                let (kept, shortened) = excerpt(&text, 4096).await.unwrap();
+                let envelope: Envelope =
+                    serde_json::from_str(&kept).unwrap_or_else(|it| panic!("{unit} {before}: {it}"));
+                let cut = envelope.data["blob"].as_str().unwrap();
+                assert!(shortened && whole.starts_with(cut) && envelope.metadata["name"] == "x", "{unit} {before}");
+                let kept_bytes = kept.len() - r#"{"Data":{"blob":""},"Metadata":{"name":"x"}}"#.len();
+                let room = LONGEST_STRING_BYTES - UNIT_BYTES..=LONGEST_STRING_BYTES + 2 * UNIT_BYTES;
+                assert!(room.contains(&kept_bytes), "{unit} {before}: {kept_bytes}");
             }
         }
     }
