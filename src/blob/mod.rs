@@ -3,6 +3,7 @@
 mod account;
 mod calls;
 mod memory;
+mod names;
 mod processor;
 mod reader;
 mod settings;
@@ -16,6 +17,7 @@ pub const RESULTS_CONTAINER: &str = "results";
 pub use account::{AccountError, EMULATOR_ACCOUNT, EMULATOR_KEY, StorageAccount};
 pub use calls::{CallEvent, CallObserver};
 pub use memory::{BufferPool, HEAD_ROOM_BYTES, MemoryError, Reservations, reservable_bytes};
+pub use names::{LONGEST_NAME, NameError, UriError, check_name, record_name, shown};
 pub use processor::{ProcessError, Processed, Processor, ResultRecord, WorkerId};
 pub use reader::{BlobName, BlobReader, Patience, ReadError, Version};
 pub use settings::{BlobSettings, MIB, Variant};

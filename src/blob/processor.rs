@@ -13,13 +13,14 @@ use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use super::{
     BlobSettings, RESULTS_CONTAINER, Variant,
     memory::{Buffer, BufferPool, MemoryError, Reservations},
+    names::record_name,
     reader::{BlobName, BlobReader, ReadError, Version},
 };
 
 /// Bytes hashed between two chances for other tasks to run.
 const HASH_SLICE_BYTES: usize = 1 << 20;
 
-/// What is written to `results/<name>.json`.
+/// What is written to the container of results, under [`record_name`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ResultRecord {
     /// Name of the blob in its container.
@@ -134,7 +135,7 @@ impl Processor {
             duration_ms: started.elapsed().as_millis() as u64,
             worker: self.worker,
         };
-        let target = BlobName { container: RESULTS_CONTAINER.to_owned(), name: format!("{}.json", blob.name) };
+        let target = BlobName { container: RESULTS_CONTAINER.to_owned(), name: record_name(&blob.name) };
         let bytes = serde_json::to_vec(&record).unwrap_or_default();
         reader.write(&target, bytes).await?;
         Ok(record)

@@ -57,6 +57,8 @@ impl FromStr for Variant {
 pub struct BlobSettings {
     /// Account of the blobs and of the result records.
     pub storage: StorageAccount,
+    /// Container of the trigger. Blobs of others are refused.
+    pub container: String,
     /// The worker's memory limit in bytes; `None` = detect.
     pub worker_memory_limit_bytes: Option<u64>,
     pub variant: Variant,

@@ -4,12 +4,11 @@
 use std::{sync::Arc, time::Duration};
 
 use custom_handler::{App, BlobTrigger, Failure, wire::InvocationResult};
-use percent_encoding::percent_decode_str;
 use url::Url;
 
 use super::Parts;
 use crate::{
-    blob::{BlobName, Variant},
+    blob::{BlobName, UriError, Variant, shown},
     worker::{self, Success, Worker},
 };
 
@@ -23,6 +22,8 @@ struct BlobBufferProcessor {
     variant: Variant,
     /// Blob endpoint of the app's account, whose path precedes the container in a blob's URI.
     blob_endpoint: Url,
+    /// The trigger's container.
+    container: String,
     /// From receipt to answer.
     deadline: Duration,
 }
@@ -35,6 +36,7 @@ pub(super) fn register(app: App, parts: &Parts<'_>) -> App {
         worker,
         variant: blob.variant,
         blob_endpoint: blob.storage.blob_endpoint.clone(),
+        container: blob.container.clone(),
         deadline: parts.settings.invocation_deadline,
     });
     app.blob(NAME, move |trigger| Arc::clone(&function).call(trigger))
@@ -42,8 +44,8 @@ pub(super) fn register(app: App, parts: &Parts<'_>) -> App {
 
 impl BlobBufferProcessor {
     async fn call(self: Arc<Self>, trigger: BlobTrigger) -> Result<InvocationResult, Failure> {
-        let blob = blob_of(trigger.uri().as_deref(), &self.blob_endpoint)
-            .map_err(|cause| unexplained(format!("{NAME} cannot tell which blob is meant: {cause}")))?;
+        let blob = blob_of(trigger.uri().as_deref(), &self.blob_endpoint, &self.container)
+            .map_err(|refusal| unexplained(format!("{NAME} {refusal}")))?;
         let context = worker::Context {
             blob: blob.clone(),
             invocation_id: trigger.invocation.id,
@@ -65,24 +67,32 @@ impl BlobBufferProcessor {
     }
 }
 
-/// Reads which blob the host means: the path of `Metadata.Uri`, below the account's endpoint, percent-decoded.
+/// Why a call is refused before storage is asked. Trying again does not help, so the blob ends in the poison queue.
+#[derive(Debug, thiserror::Error)]
+enum Refusal {
+    #[error("cannot tell which blob is meant: Metadata.Uri is missing")]
+    NoUri,
+    #[error("cannot tell which blob is meant: Metadata.Uri is not usable: {0}")]
+    Uri(UriError),
+    #[error("refuses a blob by its name: {0}; rename it")]
+    Name(UriError),
+    #[error("refuses {}: its trigger watches the container {container}, not {}", shown(&.blob.to_string()), shown(&.blob.container))]
+    Container { blob: BlobName, container: String },
+}
+
+/// Reads which blob of the trigger's container the host means.
 ///
 /// # Errors
-/// What is missing from the metadata.
-fn blob_of(uri: Option<&str>, endpoint: &Url) -> Result<BlobName, String> {
-    let uri = Url::parse(uri.ok_or("Metadata.Uri is missing")?)
-        .map_err(|error| format!("Metadata.Uri is not a URL: {error}"))?;
-    let path = uri
-        .path()
-        .strip_prefix(endpoint.path().trim_end_matches('/'))
-        .and_then(|path| path.strip_prefix('/'))
-        .ok_or("Metadata.Uri is not in the account of AzureWebJobsStorage")?;
-    let path = percent_decode_str(path).decode_utf8().map_err(|_| "Metadata.Uri is not UTF-8".to_owned())?;
-    match path.split_once('/') {
-        Some((container, name)) if !container.is_empty() && !name.is_empty() => {
-            Ok(BlobName { container: container.to_owned(), name: name.to_owned() })
-        }
-        _ => Err("Metadata.Uri names no blob".to_owned()),
+/// When there is none, or it would be read as another one.
+fn blob_of(uri: Option<&str>, endpoint: &Url, container: &str) -> Result<BlobName, Refusal> {
+    let blob = BlobName::from_uri(uri.ok_or(Refusal::NoUri)?, endpoint).map_err(|error| match error {
+        UriError::Name { .. } => Refusal::Name(error),
+        other => Refusal::Uri(other),
+    })?;
+    if blob.container == container {
+        Ok(blob)
+    } else {
+        Err(Refusal::Container { blob, container: container.to_owned() })
     }
 }
 
@@ -110,35 +120,103 @@ mod tests {
 
     use super::*;
 
+    const AZURITE: &str = "http://127.0.0.1:10000/devstoreaccount1";
+
     fn blob(endpoint: &str, metadata: Value) -> Result<String, String> {
         let envelope = Envelope { metadata: metadata.as_object().unwrap().clone(), ..Default::default() };
         let invocation = Invocation { id: String::new(), operation_id: String::new(), envelope, shortened: false };
         let trigger = BlobTrigger { invocation, received: Instant::now() };
-        blob_of(trigger.uri().as_deref(), &Url::parse(endpoint).unwrap()).map(|blob| blob.to_string())
+        let blob = blob_of(trigger.uri().as_deref(), &Url::parse(endpoint).unwrap(), "input");
+        blob.map(|blob| blob.to_string()).map_err(|refusal| refusal.to_string())
     }
 
     #[test]
     fn the_blob_is_taken_from_the_uri_encoded_once_or_twice() {
-        let azurite = "http://127.0.0.1:10000/devstoreaccount1";
         let uri = "http://127.0.0.1:10000/devstoreaccount1/input/sub%20dir/%C3%BC%20%231.json";
         for metadata in [json!({ "Uri": uri }), json!({ "Uri": format!("\"{uri}\"") })] {
-            assert_eq!(blob(azurite, metadata).unwrap(), "input/sub dir/ü #1.json");
+            assert_eq!(blob(AZURITE, metadata).unwrap(), "input/sub dir/ü #1.json");
         }
         let azure = json!({ "Uri": "https://a.blob.core.windows.net/input/a/b.tif" });
         assert_eq!(blob("https://a.blob.core.windows.net", azure).unwrap(), "input/a/b.tif");
     }
 
     #[test]
+    fn a_name_is_decoded_once_and_kept_to_the_letter() {
+        for (path, name) in [
+            ("%252e%252e/p", "%2e%2e/p"),
+            ("%2Fa//b/", "/a//b/"),
+            ("%20a%20", " a "),
+            ("..a/...", "..a/..."),
+            ("{n}|^`~[]", "{n}|^`~[]"),
+            ("ü", "ü"),
+        ] {
+            assert_eq!(
+                blob(AZURITE, json!({ "Uri": format!("{AZURITE}/input/{path}") })).unwrap(),
+                format!("input/{name}")
+            );
+        }
+    }
+
+    #[test]
     fn a_uri_that_names_no_blob_is_explained() {
         let endpoint = "http://h/acct";
         for (metadata, cause) in [
-            (json!({}), "missing"),
+            (json!({}), "Metadata.Uri is missing"),
             (json!({ "Uri": "x" }), "not a URL"),
             (json!({ "Uri": "http://h/other/input/a" }), "not in the account"),
+            (json!({ "Uri": "http://h/acct2/input/a" }), "not in the account"),
+            (json!({ "Uri": "http://h" }), "not in the account"),
             (json!({ "Uri": "http://h/acct/input" }), "names no blob"),
-            (json!({ "Uri": 5 }), "missing"),
+            (json!({ "Uri": "http://h/acct/input/" }), "names no blob"),
+            (json!({ "Uri": "http://h/acct//a" }), "names no blob"),
+            (json!({ "Uri": "http://h/acct/input/a%FF" }), "not UTF-8"),
+            (json!({ "Uri": "http://h/acct/input/a?snapshot=1" }), "query"),
+            (json!({ "Uri": "http://h/acct/input/a#1" }), "fragment"),
+            (json!({ "Uri": 5 }), "Metadata.Uri is missing"),
         ] {
             assert!(blob(endpoint, metadata.clone()).unwrap_err().contains(cause), "{metadata}");
         }
+    }
+
+    #[test]
+    fn a_name_that_would_be_read_as_another_is_refused() {
+        for path in [
+            "../secret/p",
+            "%2e%2e/secret/p",
+            "%2E%2e/secret/p",
+            ".%2E/secret/p",
+            "a/..%2Fp",
+            "./p",
+            "%2e/p",
+            "a/.",
+            "..",
+            "%2E%2E",
+            "a%09b",
+            "a\tb",
+            "a%0Ab",
+            "a\nb",
+            "a%0Db",
+            "a\rb",
+            "a%5Cb",
+            "a\\b",
+            "a%00b",
+            "a%7Fb",
+            &"n".repeat(1025),
+        ] {
+            let refusal = blob(AZURITE, json!({ "Uri": format!("{AZURITE}/input/{path}") })).unwrap_err();
+            assert!(
+                refusal.starts_with("refuses a blob by its name: input/") && !refusal.contains('\n'),
+                "{path}: {refusal}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_blob_of_another_container_is_refused() {
+        for path in ["secret/p", "INPUT/p", "input%2Fa/p", "results/p.json", "%69nput2/p"] {
+            let refusal = blob(AZURITE, json!({ "Uri": format!("{AZURITE}/{path}") })).unwrap_err();
+            assert!(refusal.contains("watches the container input"), "{path}: {refusal}");
+        }
+        assert_eq!(blob(AZURITE, json!({ "Uri": format!("{AZURITE}/%69nput/p") })).unwrap(), "input/p");
     }
 }

@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use crate::blob::{BlobSettings, MIB, StorageAccount, Variant};
+use crate::blob::{BlobSettings, INPUT_CONTAINER, MIB, StorageAccount, Variant};
 use custom_handler::wire::{env, timespan};
 
 /// Folder of the one function that needs storage and a worker.
@@ -288,6 +288,18 @@ impl<'a> Reader<'a> {
         self.text(env::APP_ROOT).is_none_or(|root| Path::new(root).join(BLOB_FUNCTION).join("function.json").is_file())
     }
 
+    /// Container of the trigger's path. `None` where there is no such path: then the host does not run the function.
+    fn trigger_container(&self) -> Option<String> {
+        let file = Path::new(self.text(env::APP_ROOT)?).join(BLOB_FUNCTION).join("function.json");
+        let function: serde_json::Value = serde_json::from_slice(&std::fs::read(file).ok()?).ok()?;
+        let paths = function["bindings"].as_array()?.iter().filter_map(|it| it["path"].as_str());
+        let container = paths.filter_map(|it| it.split_once('/')).map(|(container, _)| container).next()?;
+        match container.strip_prefix('%').and_then(|it| it.strip_suffix('%')) {
+            Some(setting) => self.text(setting).map(str::to_owned),
+            None => Some(container.to_owned()),
+        }
+    }
+
     fn blob(&mut self, package_variant: Option<Variant>) -> Option<BlobSettings> {
         let storage = self.storage();
         let concurrent = self.number(MAX_CONCURRENT, 1..=1024).map(|it| it as usize);
@@ -299,6 +311,7 @@ impl<'a> Reader<'a> {
             self.auto(MEMORY_LIMIT_MIB, |reader| reader.number(MEMORY_LIMIT_MIB, 64..=1 << 20)).map(|it| it * MIB);
         Some(BlobSettings {
             storage: storage?,
+            container: self.trigger_container().unwrap_or_else(|| INPUT_CONTAINER.to_owned()),
             worker_memory_limit_bytes,
             variant,
             decided_by,

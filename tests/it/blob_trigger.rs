@@ -2,7 +2,9 @@
 
 use std::{fs::File, process::Command, time::Duration};
 
-use incident_labs::functions;
+use azure_core::http::RequestContent;
+use azure_storage_blob::{BlobClient, BlobClientOptions};
+use incident_labs::{blob::record_name, functions};
 use lab::{
     app::{
         AppSource,
@@ -40,7 +42,7 @@ async fn session(scratch: &Scratch) -> Session {
 }
 
 async fn result(session: &Session, name: &str) -> Value {
-    let read = async || session.blobs().unwrap().storage.read("results", &format!("{name}.json")).await.ok().flatten();
+    let read = async || session.blobs().unwrap().storage.read("results", &record_name(name)).await.ok().flatten();
     serde_json::from_slice(&eventually(SOON, read).await).unwrap()
 }
 
@@ -61,6 +63,66 @@ async fn each_version_of_a_blob_gets_a_receipt_and_a_run() {
         let (etag, blob) = receipt.name.strip_prefix(prefix).unwrap().split_once('/').unwrap();
         assert!(etag.starts_with("\"0x") && etag.ends_with('"'), "{etag}");
         assert_eq!(blob, "input/a/b c.txt");
+    }
+    session.stop(SOON).await;
+}
+
+/// Writes a blob by a URL that is taken as it is.
+async fn put_at(session: &Session, path: &str, content: &'static [u8]) {
+    let account = session.blobs().unwrap().storage.account().clone();
+    let url = format!("{}/{path}", account.blob_endpoint).parse().unwrap();
+    let options = BlobClientOptions { client_options: account.client_options(), ..Default::default() };
+    let blob = BlobClient::new(url, None, Some(options)).unwrap();
+    blob.upload(RequestContent::from(content.to_vec()), None).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_name_that_no_url_carries_ends_in_the_poison_queue_with_a_line() {
+    let scratch = Scratch::new();
+    let session = session(&scratch).await;
+    let storage = &session.blobs().unwrap().storage;
+    storage.ensure_container("secret").await.unwrap();
+    for path in ["secret/p.txt", "input/ab", "input/q.txt"] {
+        put_at(&session, path, b"another blob").await;
+    }
+    let refused = ["../secret/p.txt", "x/../q.txt", "./q.txt", "a\tb", "a\nb", "a\rb"];
+    let paths = ["..%2Fsecret%2Fp.txt", "x%2F..%2Fq.txt", ".%2Fq.txt", "a%09b", "a%0Ab", "a%0Db"];
+    for path in paths {
+        put_at(&session, &format!("input/{path}"), b"refused").await;
+    }
+    for name in ["ab", "q.txt"] {
+        assert_eq!(result(&session, name).await["size_bytes"], "another blob".len());
+    }
+    let poison = storage.queue(POISON_QUEUE).await.unwrap();
+    let poisoned = eventually(SOON, async || {
+        let texts = poison.peek().await.unwrap();
+        let mut names: Vec<String> = texts.iter().map(|it| BlobMessage::decode(it).unwrap().blob_name).collect();
+        names.sort();
+        (names.len() >= refused.len()).then_some(names)
+    })
+    .await;
+    let mut wanted = refused.map(str::to_owned);
+    wanted.sort();
+    assert_eq!(poisoned, wanted);
+    let mut records: Vec<String> =
+        storage.list("results", "", false).await.unwrap().into_iter().map(|it| it.name).collect();
+    records.sort();
+    assert_eq!(records, ["ab.json", "q.txt.json"]);
+    let traces = std::fs::read_to_string(session.folder.tables().join("traces.jsonl")).unwrap();
+    for name in ["../secret/p.txt", r"a\\tb"] {
+        let line = format!("BlobBufferProcessor refuses a blob by its name: input/{name}: ");
+        assert_eq!(traces.matches(&line).count(), 5, "{line}");
+    }
+    session.stop(SOON).await;
+}
+
+#[tokio::test]
+async fn white_space_around_a_name_belongs_to_it() {
+    let scratch = Scratch::new();
+    let session = session(&scratch).await;
+    for (path, name) in [("input/%20a", " a"), ("input/a%20", "a "), ("input/%20", " "), ("input/b%20/%20c", "b / c")] {
+        put_at(&session, path, b"five!").await;
+        assert_eq!(result(&session, name).await["name"], name);
     }
     session.stop(SOON).await;
 }

@@ -1,4 +1,5 @@
-//! Faults between a client and real storage: a proxy that passes everything on until it is told not to.
+//! Faults between a client and real storage: a proxy that passes everything on until it is told not to. It has the limit for names
+//! that the service has and the emulator has not.
 
 use std::{
     sync::{
@@ -12,11 +13,14 @@ use axum::{
     Router,
     body::Body,
     extract::{Request, State},
-    http::{Method, StatusCode},
+    http::{Method, StatusCode, Uri, header, request::Parts},
     response::{IntoResponse, Response},
 };
+use bytes::Bytes;
 use futures::{StreamExt, stream};
-use incident_labs::blob::StorageAccount;
+use incident_labs::blob::{LONGEST_NAME, StorageAccount};
+use lab::machine::storage::Storage;
+use percent_encoding::percent_decode_str;
 use tokio::net::TcpListener;
 use tokio_util::task::TaskTracker;
 
@@ -30,9 +34,95 @@ enum Fault {
     Stall,
     /// The next so many requests are answered 503.
     Busy(usize),
+    /// Requests of this method and path, `container/blob`, are answered so.
+    Refuse {
+        method: &'static str,
+        path: &'static str,
+        status: u16,
+        code: &'static str,
+    },
+    /// Ranges are answered with something else.
+    Lie(Lie),
+}
+
+/// Answers to a request for a range that are not that range.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lie {
+    /// 200 and the whole blob.
+    IgnoresRange,
+    /// 206, no Content-Range, the whole blob.
+    IgnoresRangeAsPartial,
+    /// The range one byte further, and says so.
+    OtherRange,
+    /// Ten bytes less, and says so in Content-Range.
+    EndsEarly,
+    /// Ten bytes less than Content-Range says.
+    ShorterBody,
+    /// Ten bytes more than Content-Range says.
+    LongerBody,
+    /// The same without a Content-Length.
+    LongerBodyInPieces,
+    /// The ETag of another version.
+    OtherVersion,
+    NoVersion,
+    /// Another length of the whole blob.
+    OtherTotal,
+    NoContentRange,
+    /// A Content-Range that no number holds.
+    Nonsense,
+}
+
+impl Lie {
+    pub(crate) const ALL: [Self; 12] = [
+        Self::IgnoresRange,
+        Self::IgnoresRangeAsPartial,
+        Self::OtherRange,
+        Self::EndsEarly,
+        Self::ShorterBody,
+        Self::LongerBody,
+        Self::LongerBodyInPieces,
+        Self::OtherVersion,
+        Self::NoVersion,
+        Self::OtherTotal,
+        Self::NoContentRange,
+        Self::Nonsense,
+    ];
+
+    fn answer(self, start: usize, end: usize, blob: &Bytes, etag: &str) -> Response {
+        let total = blob.len();
+        let range = format!("bytes {start}-{}/{total}", end - 1);
+        let (body, range) = match self {
+            Self::IgnoresRange | Self::IgnoresRangeAsPartial => (blob.clone(), None),
+            Self::OtherRange => (blob.slice(start + 1..end + 1), Some(format!("bytes {}-{end}/{total}", start + 1))),
+            Self::EndsEarly => (blob.slice(start..end - 10), Some(format!("bytes {start}-{}/{total}", end - 11))),
+            Self::ShorterBody => (blob.slice(start..end - 10), Some(range)),
+            Self::LongerBody | Self::LongerBodyInPieces => {
+                (Bytes::from([&blob[start..end], &[0; 10]].concat()), Some(range))
+            }
+            Self::OtherTotal => (blob.slice(start..end), Some(format!("bytes {start}-{}/{}", end - 1, total + 1))),
+            Self::NoContentRange => (blob.slice(start..end), None),
+            Self::Nonsense => (blob.slice(start..end), Some("bytes 0-18446744073709551615/*".to_owned())),
+            Self::OtherVersion | Self::NoVersion => (blob.slice(start..end), Some(range)),
+        };
+        let status = if self == Self::IgnoresRange { StatusCode::OK } else { StatusCode::PARTIAL_CONTENT };
+        let mut answer = Response::builder().status(status);
+        if let Some(range) = range {
+            answer = answer.header(header::CONTENT_RANGE, range);
+        }
+        answer = match self {
+            Self::NoVersion => answer,
+            Self::OtherVersion => answer.header(header::ETAG, "\"0x8000000000000001\""),
+            _ => answer.header(header::ETAG, etag),
+        };
+        let pieces: Vec<_> = body.chunks(600).map(|it| Ok::<_, std::io::Error>(Bytes::copy_from_slice(it))).collect();
+        let body =
+            if self == Self::LongerBodyInPieces { Body::from_stream(stream::iter(pieces)) } else { Body::from(body) };
+        answer.body(body).unwrap()
+    }
 }
 
 type Hook = Box<dyn FnOnce() -> futures::future::BoxFuture<'static, ()> + Send>;
+type Repeated = Arc<dyn Fn() -> futures::future::BoxFuture<'static, ()> + Send + Sync>;
 
 /// The proxy; it ends with the runtime of its test.
 #[derive(Clone)]
@@ -43,11 +133,13 @@ pub(crate) struct FaultProxy {
 
 struct Shared {
     target: String,
+    storage: Storage,
     fault: Mutex<Fault>,
     stalled: AtomicUsize,
     gets: AtomicUsize,
     /// Run before the second GET is passed on.
     before_second_get: Mutex<Option<Hook>>,
+    before_each_get: Mutex<Option<Repeated>>,
     http: reqwest::Client,
 }
 
@@ -63,6 +155,8 @@ impl FaultProxy {
             stalled: AtomicUsize::new(0),
             gets: AtomicUsize::new(0),
             before_second_get: Mutex::new(None),
+            before_each_get: Mutex::new(None),
+            storage: Storage::open(target).unwrap(),
             http: crate::handler::http_client(),
         });
         let router = Router::new().fallback(pass).with_state(Arc::clone(&shared));
@@ -87,6 +181,15 @@ impl FaultProxy {
         self.set(Fault::Busy(times));
     }
 
+    /// Refuses the requests of a method for `container/blob`; a container alone ends in a slash.
+    pub(crate) fn refuse(&self, method: &'static str, path: &'static str, status: u16, code: &'static str) {
+        self.set(Fault::Refuse { method, path, status, code });
+    }
+
+    pub(crate) fn lie(&self, lie: Lie) {
+        self.set(Fault::Lie(lie));
+    }
+
     pub(crate) fn heal(&self) {
         self.set(Fault::None);
     }
@@ -109,6 +212,14 @@ impl FaultProxy {
         *self.shared.before_second_get.lock().unwrap() = Some(Box::new(|| Box::pin(hook())));
     }
 
+    /// Does something before every GET.
+    pub(crate) fn before_each_get<F: Future<Output = ()> + Send + 'static>(
+        &self,
+        hook: impl Fn() -> F + Send + Sync + 'static,
+    ) {
+        *self.shared.before_each_get.lock().unwrap() = Some(Arc::new(move || Box::pin(hook())));
+    }
+
     fn set(&self, fault: Fault) {
         *self.shared.fault.lock().unwrap() = fault;
     }
@@ -123,20 +234,64 @@ impl Shared {
         }
         now
     }
+
+    async fn before_get(&self) {
+        if self.gets.fetch_add(1, Ordering::SeqCst) == 1 {
+            let hook = self.before_second_get.lock().unwrap().take();
+            if let Some(hook) = hook {
+                hook().await;
+            }
+        }
+        let repeated = self.before_each_get.lock().unwrap().clone();
+        if let Some(repeated) = repeated {
+            repeated().await;
+        }
+    }
+}
+
+/// Container and blob of a request; empty where it has none.
+fn parts_of(uri: &Uri) -> (String, String) {
+    let path = percent_decode_str(uri.path()).decode_utf8().unwrap();
+    let mut parts = path.splitn(4, '/').skip(2).map(str::to_owned);
+    (parts.next().unwrap_or_default(), parts.next().unwrap_or_default())
+}
+
+fn refusal(status: u16, code: &'static str) -> Response {
+    (StatusCode::from_u16(status).unwrap(), [("x-ms-error-code", code)]).into_response()
+}
+
+/// The true bytes in an untrue answer.
+async fn lied(shared: &Shared, request: Parts, lie: Lie) -> Response {
+    let (container, name) = parts_of(&request.uri);
+    let blob = shared.storage.read(&container, &name).await.unwrap().unwrap();
+    let etag = request.headers[header::IF_MATCH].to_str().unwrap();
+    let range = request.headers[header::RANGE].to_str().unwrap().strip_prefix("bytes=").unwrap();
+    let (first, last) = range.split_once('-').unwrap();
+    lie.answer(first.parse().unwrap(), last.parse::<usize>().unwrap() + 1, &blob, etag)
 }
 
 async fn pass(State(shared): State<Arc<Shared>>, request: Request) -> Response {
     let fault = shared.fault();
-    if matches!(fault, Fault::Busy(_)) {
-        return (StatusCode::SERVICE_UNAVAILABLE, [("x-ms-error-code", "ServerBusy")]).into_response();
+    let (container, name) = parts_of(request.uri());
+    if name.encode_utf16().count() > LONGEST_NAME {
+        return refusal(400, "OutOfRangeInput");
+    }
+    match fault {
+        Fault::Busy(_) => return refusal(503, "ServerBusy"),
+        Fault::Refuse { method, path, status, code }
+            if request.method() == method && format!("{container}/{name}") == path =>
+        {
+            return refusal(status, code);
+        }
+        _ => {}
+    }
+    let is_get = request.method() == Method::GET;
+    if is_get {
+        shared.before_get().await;
     }
     let (parts, body) = request.into_parts();
-    let is_get = parts.method == Method::GET;
-    if is_get && shared.gets.fetch_add(1, Ordering::SeqCst) == 1 {
-        let hook = shared.before_second_get.lock().unwrap().take();
-        if let Some(hook) = hook {
-            hook().await;
-        }
+    if let (Fault::Lie(lie), true) = (fault, is_get) {
+        return lied(&shared, parts, lie).await;
     }
     let url = format!("{}{}", shared.target, parts.uri.path_and_query().unwrap());
     let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();

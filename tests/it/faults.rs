@@ -17,7 +17,7 @@ const MIB: usize = 1 << 20;
 const VARIANTS: [&str; 2] = ["buffering", "streaming"];
 
 /// Bytes without a period that a wrong order could hide in.
-fn bytes(length: usize, seed: u64) -> Vec<u8> {
+pub(crate) fn bytes(length: usize, seed: u64) -> Vec<u8> {
     let mut state = seed;
     let mut next = || {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -30,14 +30,14 @@ fn sha256(bytes: &[u8]) -> String {
     format!("{:x}", Sha256::digest(bytes))
 }
 
-async fn assert_recorded(fixture: &StorageFixture, name: &str, content: &[u8]) {
+pub(crate) async fn assert_recorded(fixture: &StorageFixture, name: &str, content: &[u8]) {
     let record = record(fixture, name).await.expect("there should be a record");
     assert_eq!(record["sha256"], sha256(content), "{record}");
     assert_eq!((&record["size_bytes"], &record["name"]), (&content.len().into(), &name.into()));
 }
 
 /// A handler of that variant behind a proxy.
-async fn behind_proxy(fixture: &StorageFixture, variant: &str) -> (FaultProxy, Handler) {
+pub(crate) async fn behind_proxy(fixture: &StorageFixture, variant: &str) -> (FaultProxy, Handler) {
     let proxy = FaultProxy::start(fixture.storage.account()).await;
     let handler = Handler::start(proxy.account(), &[("BLOB_VARIANT", variant)]).await;
     (proxy, handler)

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use incident_labs::blob::{EMULATOR_KEY, StorageAccount, tls};
+use incident_labs::blob::{EMULATOR_KEY, StorageAccount, record_name, tls};
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncBufReadExt, AsyncRead, BufReader},
@@ -87,9 +87,14 @@ impl Handler {
     pub(crate) async fn invoke(&self, name: &str) -> Reply {
         let mut uri = self.account.blob_endpoint.clone();
         uri.path_segments_mut().unwrap().push("input").extend(name.split('/'));
+        self.invoke_at(uri.as_str(), name).await
+    }
+
+    /// The same for any URI.
+    pub(crate) async fn invoke_at(&self, uri: &str, name: &str) -> Reply {
         let envelope = json!({
             "Data": { "blob": { "Version": "1.0", "Source": "AzureStorageBlobs" } },
-            "Metadata": { "Uri": format!("\"{uri}\""), "name": json!(name).to_string(), "sys": {} },
+            "Metadata": { "Uri": json!(uri).to_string(), "name": json!(name).to_string(), "sys": {} },
         });
         self.post("BlobBufferProcessor", envelope.to_string().into()).await
     }
@@ -196,7 +201,7 @@ pub(crate) async fn give(fixture: &StorageFixture, name: &str, bytes: &[u8]) {
 
 /// The result record of an input blob, if there is one.
 pub(crate) async fn record(fixture: &StorageFixture, name: &str) -> Option<Value> {
-    let bytes = fixture.storage.read("results", &format!("{name}.json")).await.unwrap()?;
+    let bytes = fixture.storage.read("results", &record_name(name)).await.unwrap()?;
     Some(serde_json::from_slice(&bytes).unwrap())
 }
 

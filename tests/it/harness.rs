@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use incident_labs::blob::StorageAccount;
+use incident_labs::blob::{StorageAccount, record_name};
 use lab::machine::{
     azurite::{Azurite, Ports},
     storage::Storage,
@@ -208,7 +208,7 @@ impl LabProcess {
 
     /// The result record of a blob, once there is one.
     pub(crate) async fn result(&self, name: &str, deadline: Duration) -> Value {
-        let read = async || self.storage.read("results", &format!("{name}.json")).await.unwrap();
+        let read = async || self.storage.read("results", &record_name(name)).await.unwrap();
         serde_json::from_slice(&eventually(deadline, read).await).unwrap()
     }
 }

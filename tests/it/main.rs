@@ -23,6 +23,7 @@ mod identity;
 mod infra;
 mod lifecycle;
 mod memory;
+mod names;
 mod oom;
 mod oom_verdict;
 mod other_apps;

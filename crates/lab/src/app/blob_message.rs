@@ -1,9 +1,13 @@
 //! The trigger's queue message, and the receipt that a version of a blob has had one.
 
+use std::borrow::Cow;
+
 use base64::{Engine, engine::general_purpose::STANDARD};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 use url::Url;
+
+use incident_labs::blob::check_name;
 
 /// Container of the receipts.
 pub const HOSTS_CONTAINER: &str = "azure-webjobs-hosts";
@@ -65,9 +69,14 @@ impl BlobMessage {
         serde_json::from_slice(&STANDARD.decode(text.trim()).ok()?).ok()
     }
 
-    /// Name of the receipt blob, which is unique to function, blob and version.
+    /// Name of the receipt blob, which is unique to function, blob and version. A name that a URL cannot carry is in there
+    /// percent-encoded.
     pub fn receipt(&self) -> String {
-        format!("{}{}/{}/{}", receipt_prefix(&self.function_id), self.etag, self.container_name, self.blob_name)
+        let blob = match check_name(&self.blob_name) {
+            Ok(()) => Cow::from(&self.blob_name),
+            Err(_) => utf8_percent_encode(&self.blob_name, NON_ALPHANUMERIC).into(),
+        };
+        format!("{}{}/{}/{blob}", receipt_prefix(&self.function_id), self.etag, self.container_name)
     }
 
     /// The blob's address as the storage SDK for .NET writes it.
@@ -91,6 +100,14 @@ mod tests {
         assert_eq!(BlobMessage::decode(&message.encode()).unwrap(), message);
         assert_eq!(BlobMessage::decode("???"), None);
         assert_eq!(message.receipt(), "blobreceipts/incidentlab/Host.Functions.OnBlob/\"0x8DD\"/in/a/b.tif");
+    }
+
+    #[test]
+    fn the_receipt_of_a_name_that_no_url_carries_can_be_written() {
+        for name in ["../secret/p", "..", "a\tb", "a\\b"] {
+            let receipt = BlobMessage::new("Host.Functions.OnBlob", "in", name, "\"1\"").receipt();
+            assert_eq!(check_name(&receipt), Ok(()), "{receipt}");
+        }
     }
 
     #[test]

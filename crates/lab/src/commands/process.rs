@@ -1,7 +1,7 @@
 //! `lab process`: sends files through storage, trigger, handler and back, and checks what comes out.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -29,7 +29,7 @@ use crate::{
         workspace::Workspace,
     },
 };
-use incident_labs::blob::{INPUT_CONTAINER, RESULTS_CONTAINER, Variant};
+use incident_labs::blob::{INPUT_CONTAINER, RESULTS_CONTAINER, Variant, check_name, record_name, shown};
 
 const PARALLEL_UPLOADS: usize = 4;
 const PACE: Duration = Duration::from_millis(200);
@@ -40,7 +40,7 @@ const POISON_LEASE: Duration = Duration::from_secs(24 * 3600);
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Example:     cargo lab process --variant buffering photos/ Cargo.toml
-Exit codes:  0 every result is right; 1 some are wrong or failed five times; 3 it could not run; 64 usage")]
+Exit codes:  0 every result is right; 1 some are wrong, failed five times or cannot be blobs; 3 it could not run; 64 usage")]
 pub struct Process {
     /// Files, and folders whose files are taken with their path.
     #[arg(required = true)]
@@ -60,16 +60,30 @@ pub struct Process {
     settings: SettingArgs,
 }
 
-/// Blob names and the files they are made from.
-type Files = BTreeMap<String, PathBuf>;
+/// What is asked for, by the names of its blobs.
+#[derive(Debug, Default)]
+struct Files {
+    sent: BTreeMap<String, PathBuf>,
+    /// What cannot be a blob, as records with an `error`.
+    refused: Vec<Value>,
+}
 
 impl Process {
-    /// Processes all files and says whether each result is right.
+    /// Processes all files and says whether each result is right. Files that cannot be blobs are named at once.
     ///
     /// # Errors
     /// When a file is missing, or the lab cannot run.
     pub async fn run(self) -> anyhow::Result<u8> {
         let files = collect(&self.paths)?;
+        if !self.json {
+            println!("{:<40} {:>14} {:<64} {:<9} {:>9} worker", "name", "bytes", "sha256", "variant", "ms");
+        }
+        for record in &files.refused {
+            println!("{}", line(record, self.json));
+        }
+        if files.sent.is_empty() {
+            return Ok(conclude(files.refused.len(), files.refused.len()));
+        }
         let dir = tempfile::Builder::new().prefix("lab-process-").tempdir().context("make a work folder")?;
         let result = self.run_in(dir.path(), &files).await;
         if self.keep || !matches!(result, Ok(EXIT_OK)) {
@@ -108,54 +122,86 @@ impl Process {
 
 /// Files and the files under folders, each with the name its blob gets.
 fn collect(paths: &[PathBuf]) -> Result<Files, UsageError> {
-    let mut files = Files::new();
+    let mut files = Files::default();
     for path in paths {
         let base = if path.is_dir() { path.as_path() } else { path.parent().unwrap_or(Path::new("")) };
         for entry in WalkDir::new(path).follow_links(true).sort_by_file_name() {
             let entry = entry.map_err(|error| UsageError(format!("read {}: {error}", path.display())))?;
-            if !entry.file_type().is_file() {
-                continue;
-            }
-            let file = entry.into_path();
-            let name = file.strip_prefix(base).ok().and_then(Path::to_str).map(str::to_owned);
-            let name = name.ok_or_else(|| UsageError(format!("{} is not UTF-8: rename it", file.display())))?;
-            if let Some(other) = files.insert(name, file.clone()) {
-                let text = format!("{} and {} would be the same blob", other.display(), file.display());
-                return Err(UsageError(text));
+            let is_file = entry.file_type().is_file();
+            // Of a folder its files are taken; what was asked for by name is named.
+            if is_file || entry.depth() == 0 && !entry.file_type().is_dir() {
+                files.add(entry.into_path(), base, is_file)?;
             }
         }
     }
-    if files.is_empty() { Err(UsageError("there are no files in these folders".to_owned())) } else { Ok(files) }
+    if files.sent.is_empty() && files.refused.is_empty() {
+        return Err(UsageError("there are no files in these folders".to_owned()));
+    }
+    Ok(files)
+}
+
+impl Files {
+    fn add(&mut self, file: PathBuf, base: &Path, is_file: bool) -> Result<(), UsageError> {
+        let name = file.strip_prefix(base).unwrap_or(&file);
+        let problem = match name.to_str() {
+            None => Some("its name is not UTF-8".to_owned()),
+            Some(_) if !is_file => Some("it is not a file".to_owned()),
+            Some(name) => check_name(name).err().map(|cause| cause.to_string()),
+        };
+        let name = name.to_string_lossy().into_owned();
+        if let Some(problem) = problem {
+            self.refused.push(json!({"name": name, "error": format!("cannot be a blob: {problem}")}));
+            return Ok(());
+        }
+        match self.sent.insert(name, file.clone()) {
+            None => Ok(()),
+            Some(other) => {
+                Err(UsageError(format!("{} and {} would be the same blob", other.display(), file.display())))
+            }
+        }
+    }
 }
 
 async fn send_and_check(blobs: &Blobs, files: &Files, json: bool) -> anyhow::Result<u8> {
-    let mut pending = upload(blobs, files).await?;
+    let mut pending = upload(blobs, &files.sent).await?;
     let mut progress = Progress::start("processed", pending.len());
-    if !json {
-        progress.print(&format!("{:<40} {:>14} {:<64} {:<9} {:>9} worker", "name", "bytes", "sha256", "variant", "ms"));
-    }
-    let mut wrong = 0;
-    while !pending.is_empty() {
-        for (name, verdict) in settled(blobs, &pending).await? {
+    let mut wrong = files.refused.len();
+    let mut news = renamed(blobs, &pending).await?;
+    loop {
+        for (name, verdict) in news {
             pending.remove(&name);
             wrong += usize::from(verdict.get("error").is_some());
-            progress.print(&if json { verdict.to_string() } else { row(&verdict) });
+            progress.print(&line(&verdict, json));
             progress.advance();
+        }
+        if pending.is_empty() {
+            break;
         }
         progress.tick();
         sleep(PACE).await;
+        news = settled(blobs, &pending).await?;
     }
     progress.finish();
-    let total = files.len();
-    eprintln!(
-        "{} of {total} right{}",
-        total - wrong,
-        if wrong > 0 { format!(", {wrong} wrong") } else { String::new() }
-    );
-    Ok(if wrong == 0 { EXIT_OK } else { EXIT_WRONG })
+    Ok(conclude(wrong, files.sent.len() + files.refused.len()))
 }
 
-async fn upload(blobs: &Blobs, files: &Files) -> anyhow::Result<BTreeMap<String, Uploaded>> {
+/// Says how many are right, and gives the exit code.
+fn conclude(wrong: usize, total: usize) -> u8 {
+    let wrong_ones = if wrong > 0 { format!(", {wrong} wrong") } else { String::new() };
+    eprintln!("{} of {total} right{wrong_ones}", total - wrong);
+    if wrong == 0 { EXIT_OK } else { EXIT_WRONG }
+}
+
+/// Blobs that storage does not list under the name they were sent with: no result would ever be theirs.
+async fn renamed(blobs: &Blobs, sent: &BTreeMap<String, Uploaded>) -> anyhow::Result<Vec<(String, Value)>> {
+    let listed = blobs.storage.list(INPUT_CONTAINER, "", false).await?;
+    let listed: BTreeSet<String> = listed.into_iter().map(|it| it.name).collect();
+    let missing = sent.keys().filter(|it| !listed.contains(*it));
+    let error = "storage lists no blob of this name: rename the file";
+    Ok(missing.map(|name| (name.clone(), json!({"name": name, "error": error}))).collect())
+}
+
+async fn upload(blobs: &Blobs, files: &BTreeMap<String, PathBuf>) -> anyhow::Result<BTreeMap<String, Uploaded>> {
     let mut progress = Progress::start("uploaded", files.len());
     let mut uploads = stream::iter(files)
         .map(|(name, file)| async move {
@@ -174,11 +220,14 @@ async fn upload(blobs: &Blobs, files: &Files) -> anyhow::Result<BTreeMap<String,
 /// Results and failures that have come in, as records; those that are not right have an `error`.
 async fn settled(blobs: &Blobs, pending: &BTreeMap<String, Uploaded>) -> anyhow::Result<Vec<(String, Value)>> {
     let mut found = Vec::new();
-    for blob in blobs.storage.list(RESULTS_CONTAINER, "", false).await? {
-        let Some((name, want)) = blob.name.strip_suffix(".json").and_then(|it| pending.get_key_value(it)) else {
+    let listed = blobs.storage.list(RESULTS_CONTAINER, "", false).await?;
+    let records: BTreeSet<String> = listed.into_iter().map(|it| it.name).collect();
+    for (name, want) in pending {
+        let record = record_name(name);
+        if !records.contains(&record) {
             continue;
-        };
-        let Some(text) = blobs.storage.read(RESULTS_CONTAINER, &blob.name).await? else { continue };
+        }
+        let Some(text) = blobs.storage.read(RESULTS_CONTAINER, &record).await? else { continue };
         found.push((name.clone(), verdict(name, &text, want)));
     }
     for message in blobs.storage.queue(POISON_QUEUE).await?.receive(32, POISON_LEASE).await? {
@@ -203,10 +252,14 @@ fn verdict(name: &str, text: &[u8], want: &Uploaded) -> Value {
     record
 }
 
+fn line(record: &Value, json: bool) -> String {
+    if json { record.to_string() } else { row(record) }
+}
+
 fn row(record: &Value) -> String {
     let text = |field: &str| match &record[field] {
         Value::Null => String::new(),
-        Value::String(text) => text.clone(),
+        Value::String(text) => shown(text),
         other => other.to_string(),
     };
     let worker = &record["worker"];

@@ -5,6 +5,7 @@ pub mod capacity;
 pub mod checkout;
 pub mod elf;
 pub mod exit;
+mod listing;
 pub(crate) mod proc;
 pub mod storage;
 pub mod terminal;

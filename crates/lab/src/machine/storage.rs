@@ -3,6 +3,7 @@
 use std::{collections::HashMap, fmt, path::Path, time::Duration};
 
 use azure_core::{
+    error::ErrorKind,
     http::{ClientOptions, ExponentialRetryOptions, RequestContent, RetryOptions, StatusCode},
     time::Duration as CoreDuration,
 };
@@ -10,6 +11,7 @@ use azure_storage_blob::{
     BlobClient, BlobContainerClient, BlobServiceClient, BlobServiceClientOptions,
     models::{
         BlobClientUploadOptions, BlobContainerClientListBlobsOptions, BlobItem, BlockLookupList, ListBlobsIncludeItem,
+        ListBlobsResponse,
     },
 };
 use azure_storage_queue::{
@@ -21,6 +23,7 @@ use azure_storage_queue::{
 };
 use bytes::{Bytes, BytesMut};
 use futures::TryStreamExt;
+use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tokio::{
@@ -29,8 +32,8 @@ use tokio::{
 };
 use url::Url;
 
-use super::exit::UsageError;
-use incident_labs::blob::{StorageAccount, tls};
+use super::{exit::UsageError, listing};
+use incident_labs::blob::{StorageAccount, shown, tls};
 
 /// Size of the blocks an upload is cut into. Above 4 MiB, where Azurite reads what it sends twice.
 const BLOCK_BYTES: usize = 8 << 20;
@@ -49,6 +52,10 @@ pub(crate) enum Cause {
     Storage(#[from] azure_core::Error),
     #[error(transparent)]
     File(#[from] std::io::Error),
+    #[error("a URL loses a part of its name: rename it")]
+    Name,
+    #[error("the listing is not what the service writes")]
+    Listing,
 }
 
 impl StorageError {
@@ -83,6 +90,8 @@ pub struct Listed {
     pub name: String,
     /// Its version, with the quotes a header has.
     pub etag: String,
+    pub size_bytes: u64,
+    pub last_modified: Option<time::OffsetDateTime>,
     /// Its own metadata, where the listing was asked for it.
     pub metadata: HashMap<String, String>,
 }
@@ -127,6 +136,16 @@ impl Storage {
         self.blobs.blob_client(container, name)
     }
 
+    /// A client of one blob, whose URL means that blob and no other.
+    fn named(&self, doing: &str, container: &str, name: &str) -> Result<BlobClient, StorageError> {
+        let blob = self.blob(container, name);
+        let path = percent_decode_str(blob.url().path()).decode_utf8_lossy();
+        if path.ends_with(&format!("/{container}/{name}")) {
+            return Ok(blob);
+        }
+        Err(StorageError::new(format!("{doing} blob {container}/{}", shown(name)), Cause::Name))
+    }
+
     /// One queue, created if it is not there.
     ///
     /// # Errors
@@ -157,7 +176,7 @@ impl Storage {
     pub async fn ensure_container(&self, name: &str) -> Result<(), StorageError> {
         match self.container(name).create(None).await {
             Ok(_) => Ok(()),
-            Err(error) if error.http_status() == Some(StatusCode::Conflict) => Ok(()),
+            Err(error) if is_there_already(&error) => Ok(()),
             Err(error) => Err(StorageError::new(format!("create container {name}"), error)),
         }
     }
@@ -173,11 +192,21 @@ impl Storage {
             ..Default::default()
         };
         let fail = |source| StorageError::new(format!("list container {container}"), source);
-        let pager = self.container(container).list_blobs(Some(options)).map_err(fail)?;
-        match pager.try_collect::<Vec<BlobItem>>().await {
-            Ok(items) => Ok(items.into_iter().filter_map(listed).collect()),
-            Err(error) if error.http_status() == Some(StatusCode::NotFound) => Ok(Vec::new()),
-            Err(error) => Err(fail(error)),
+        let mut pages = self.container(container).list_blobs(Some(options)).map_err(fail)?.into_pages();
+        let mut blobs = Vec::new();
+        loop {
+            let page = match pages.try_next().await {
+                Ok(Some(page)) => page,
+                Ok(None) => return Ok(blobs),
+                Err(error) if error.http_status() == Some(StatusCode::NotFound) => return Ok(Vec::new()),
+                Err(error) => return Err(fail(error)),
+            };
+            let names = listing::names(page.body());
+            let ListBlobsResponse { blob_items, .. } = page.into_model().map_err(fail)?;
+            let names = names
+                .filter(|it| it.len() == blob_items.len())
+                .ok_or_else(|| StorageError::new(format!("list container {container}"), Cause::Listing))?;
+            blobs.extend(names.into_iter().zip(blob_items).map(|(name, item)| listed(name, item)));
         }
     }
 
@@ -194,7 +223,7 @@ impl Storage {
     ) -> Result<(), StorageError> {
         let options = BlobClientUploadOptions { metadata, ..Default::default() };
         let content = RequestContent::from(content.into().to_vec());
-        let result = self.blob(container, name).upload(content, Some(options)).await;
+        let result = self.named("write", container, name)?.upload(content, Some(options)).await;
         result.map(drop).map_err(|source| StorageError::new(format!("write blob {container}/{name}"), source))
     }
 
@@ -204,7 +233,7 @@ impl Storage {
     /// When the service refuses or is away.
     pub async fn read(&self, container: &str, name: &str) -> Result<Option<Bytes>, StorageError> {
         let fail = |source| StorageError::new(format!("read blob {container}/{name}"), source);
-        match self.blob(container, name).download(None).await {
+        match self.named("read", container, name)?.download(None).await {
             Ok(result) => result.body.collect().await.map(Some).map_err(fail),
             Err(error) if error.http_status() == Some(StatusCode::NotFound) => Ok(None),
             Err(error) => Err(fail(error)),
@@ -216,8 +245,8 @@ impl Storage {
     /// # Errors
     /// When the service refuses or is away.
     pub async fn copy(&self, source: (&str, &str), target: (&str, &str)) -> Result<(), StorageError> {
-        let url = self.blob(source.0, source.1).url().to_string();
-        let copied = self.blob(target.0, target.1).start_copy_from_url(url, None).await;
+        let url = self.named("copy", source.0, source.1)?.url().to_string();
+        let copied = self.named("copy to", target.0, target.1)?.start_copy_from_url(url, None).await;
         copied.map(drop).map_err(|error| {
             StorageError::new(format!("copy {}/{} to {}/{}", source.0, source.1, target.0, target.1), error)
         })
@@ -245,7 +274,7 @@ impl Storage {
     ) -> Result<Uploaded, StorageError> {
         let unread = |source| StorageError::new(format!("read what becomes {container}/{name}"), source);
         let unsent = |source| StorageError::new(format!("upload {container}/{name}"), source);
-        let blob = self.blob(container, name);
+        let blob = self.named("upload", container, name)?;
         let (mut hash, mut size_bytes, mut blocks) = (Sha256::new(), 0_u64, Vec::new());
         loop {
             let block = read_block(&mut reader).await.map_err(unread)?;
@@ -303,13 +332,25 @@ async fn read_block(reader: &mut (impl AsyncRead + Unpin)) -> std::io::Result<By
     Ok(block.freeze())
 }
 
-fn listed(item: BlobItem) -> Option<Listed> {
-    let etag = item.properties.and_then(|it| it.etag).map(|it| it.to_string()).unwrap_or_default();
-    Some(Listed {
-        name: item.name?,
-        etag: quoted(&etag),
+fn listed(name: String, item: BlobItem) -> Listed {
+    let properties = item.properties.unwrap_or_default();
+    Listed {
+        name,
+        etag: quoted(&properties.etag.map(|it| it.to_string()).unwrap_or_default()),
+        size_bytes: properties.content_length.unwrap_or_default(),
+        last_modified: properties.last_modified,
         metadata: item.metadata.and_then(|it| it.values).unwrap_or_default(),
-    })
+    }
+}
+
+/// A container that is being deleted is a conflict too, and no container.
+fn is_there_already(error: &azure_core::Error) -> bool {
+    match error.kind() {
+        ErrorKind::HttpResponse { status: StatusCode::Conflict, error_code, .. } => {
+            error_code.as_deref() == Some("ContainerAlreadyExists")
+        }
+        _ => false,
+    }
 }
 
 /// An ETag as headers have it; listings leave the quotes out.

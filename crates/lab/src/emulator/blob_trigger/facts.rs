@@ -9,9 +9,35 @@ use crate::{
     machine::storage::{Received, Storage, StorageError, quoted},
 };
 use custom_handler::clock;
+use incident_labs::blob::check_name;
 
-/// A blob's version and properties.
-pub(super) async fn of(storage: &Storage, container: &str, name: &str) -> Result<(String, BlobFacts), StorageError> {
+/// A blob's version and properties; `None` when there is no such blob.
+pub(super) async fn of(
+    storage: &Storage,
+    container: &str,
+    name: &str,
+) -> Result<Option<(String, BlobFacts)>, StorageError> {
+    // Under that URL another blob would be looked at.
+    if check_name(name).is_err() {
+        return listed(storage, container, name).await;
+    }
+    match asked(storage, container, name).await {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if error.is_not_found() => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// What a listing says, where a name stands in a text and not in a URL.
+async fn listed(storage: &Storage, container: &str, name: &str) -> Result<Option<(String, BlobFacts)>, StorageError> {
+    let found = storage.list(container, name, false).await?.into_iter().find(|it| it.name == name);
+    Ok(found.map(|it| {
+        let last_modified = it.last_modified.unwrap_or(OffsetDateTime::UNIX_EPOCH);
+        (it.etag, BlobFacts::new(last_modified, it.size_bytes))
+    }))
+}
+
+async fn asked(storage: &Storage, container: &str, name: &str) -> Result<(String, BlobFacts), StorageError> {
     let fail = |source| StorageError::new(format!("look at blob {container}/{name}"), source);
     let head = storage.blob(container, name).get_properties(None).await.map_err(fail)?;
     let etag = head.etag().map_err(fail)?.map(|it| it.to_string()).unwrap_or_default();

@@ -19,6 +19,7 @@ use crate::{
     machine::storage::{Queue, Received, StorageError},
 };
 use custom_handler::error_chain;
+use incident_labs::blob::{check_name, shown};
 
 const POLL_MIN: Duration = Duration::from_millis(100);
 
@@ -136,18 +137,21 @@ async fn run_function(
         return Ok(Fate::Done);
     };
     let (container, name) = (&message.container_name, &message.blob_name);
-    let facts = match facts::of(&shared.storage, container, name).await {
-        Ok((etag, facts)) if etag == message.etag => facts,
+    let facts = match facts::of(&shared.storage, container, name).await? {
+        Some((etag, facts)) if etag == message.etag => facts,
         // Another version by now: the listing sends a message of its own for that one.
-        Ok(_) => return Ok(Fate::Done),
-        Err(error) if error.is_not_found() => return Ok(Fate::Done),
-        Err(error) => return Err(error),
+        Some(_) | None => return Ok(Fate::Done),
     };
     let parameters = function.path.parameters(name).unwrap_or_default();
     let uri = message.uri(&shared.storage.account().blob_endpoint);
     let (mut data, metadata) =
         binding_data::blob_trigger(&function.binding, &function.connection, container, name, &uri, &parameters, &facts);
     if !function.is_deferred {
+        if let Err(cause) = check_name(name) {
+            let line = format!("{} cannot be given {container}/{}: {cause}; rename it", function.name, shown(name));
+            shared.tell(Level::Error, line);
+            return Ok(Fate::Failed);
+        }
         let Some(content) = shared.storage.read(container, name).await? else { return Ok(Fate::Done) };
         data.insert(function.binding.clone(), binding_data::whole_blob(&content));
     }

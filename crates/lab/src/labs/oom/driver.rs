@@ -23,7 +23,7 @@ use crate::{
     machine::storage::Storage,
 };
 use custom_handler::clock;
-use incident_labs::blob::RESULTS_CONTAINER;
+use incident_labs::blob::{RESULTS_CONTAINER, record_name};
 
 /// How long a new blob or message may go unnoticed.
 const PACE: Duration = Duration::from_millis(200);
@@ -223,7 +223,7 @@ impl Driver<'_> {
 
     async fn are_processed(&self, names: &[String]) -> anyhow::Result<bool> {
         for name in names {
-            if self.storage.read(RESULTS_CONTAINER, &format!("{name}.json")).await?.is_none() {
+            if self.storage.read(RESULTS_CONTAINER, &record_name(name)).await?.is_none() {
                 return Ok(false);
             }
         }

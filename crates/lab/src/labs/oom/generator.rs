@@ -29,7 +29,7 @@ use crate::{
     machine::storage::{Storage, StorageError, Uploaded},
 };
 use custom_handler::clock;
-use incident_labs::blob::{INPUT_CONTAINER, RESULTS_CONTAINER};
+use incident_labs::blob::{INPUT_CONTAINER, RESULTS_CONTAINER, record_name};
 
 /// Where sources wait for being copied.
 const SOURCES_CONTAINER: &str = "sources";
@@ -160,7 +160,7 @@ impl Generator {
             if enough.run_until_cancelled(sleep_until(due)).await.is_none() {
                 break;
             }
-            let name = format!("{}/{phase}/control/{n:05}.bin", self.options.run);
+            let name = control_name(&self.options.run, phase, n);
             let stream = CONTROL_STREAM + stream_of(&name);
             let bytes = RandomBytes::new(plan.seed, stream, plan.control_bytes);
             let uploaded = self.options.storage.upload_from(INPUT_CONTAINER, &name, bytes).await?;
@@ -218,16 +218,23 @@ impl Generator {
         loop {
             let sent = storage.list(INPUT_CONTAINER, prefix, false).await?;
             let results = storage.list(RESULTS_CONTAINER, prefix, false).await?;
-            let mut settled: BTreeSet<String> =
-                results.into_iter().filter_map(|it| it.name.strip_suffix(".json").map(str::to_owned)).collect();
-            settled.extend(poison.peek().await?.iter().filter_map(|it| Some(BlobMessage::decode(it)?.blob_name)));
-            let open: Vec<String> = sent.into_iter().map(|it| it.name).filter(|it| !settled.contains(it)).collect();
+            let records: BTreeSet<String> = results.into_iter().map(|it| it.name).collect();
+            let messages = poison.peek().await?;
+            let poisoned: BTreeSet<String> =
+                messages.iter().filter_map(|it| Some(BlobMessage::decode(it)?.blob_name)).collect();
+            let is_open = |it: &String| !records.contains(&record_name(it)) && !poisoned.contains(it);
+            let open: Vec<String> = sent.into_iter().map(|it| it.name).filter(is_open).collect();
             if open.is_empty() || asked.elapsed() > self.options.settle {
                 return Ok(open);
             }
             sleep(SETTLE_POLL).await;
         }
     }
+}
+
+/// Name of a control blob.
+pub(super) fn control_name(run: &str, phase: &str, number: u64) -> String {
+    format!("{run}/{phase}/control/{number:05}.bin")
 }
 
 /// Uploads the sources, unless an earlier start has left the same ones; then its list is taken over.

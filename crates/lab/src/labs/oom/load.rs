@@ -9,7 +9,7 @@ use url::Url;
 use super::{
     ScaledScenario,
     events::Gate,
-    generator::{Generator, GeneratorOptions, write_files},
+    generator::{Generator, GeneratorOptions, control_name, write_files},
 };
 use crate::{
     labs::{Load, seconds},
@@ -20,7 +20,10 @@ use crate::{
     },
 };
 use custom_handler::clock;
-use incident_labs::{blob::StorageAccount, settings};
+use incident_labs::{
+    blob::{StorageAccount, check_name, shown},
+    settings,
+};
 
 /// The variable that names an account when no URL does; the handler reads the same one.
 pub(super) const CONNECTION: &str = "AzureWebJobsStorage";
@@ -81,6 +84,10 @@ impl LoadOom {
         let storage = Storage::open(&account(self.storage_url.as_ref())?)?;
         let now = clock::timestamp(clock::utc_now());
         let run = self.run.unwrap_or_else(|| now.replace(':', "-"));
+        for phase in &plan.phases {
+            let name = control_name(&run, &phase.name, 0);
+            check_name(&name).map_err(|cause| UsageError(format!("--run {}: {cause}", shown(&run))))?;
+        }
         let options = GeneratorOptions { storage, plan, run, out: self.out, settle: self.settle };
         let work = async {
             let generator = Generator::prepare(options, &mut gate).await?;
