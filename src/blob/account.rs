@@ -20,6 +20,7 @@ use azure_identity::{ManagedIdentityCredential, ManagedIdentityCredentialOptions
 use azure_storage_blob::{BlobServiceClient, BlobServiceClientOptions};
 use url::Url;
 
+use super::ranges::RangeCheck;
 use custom_handler::clock;
 
 /// Azurite's one account; its key is published by Microsoft and opens nothing but emulators.
@@ -175,7 +176,9 @@ impl StorageAccount {
     /// # Errors
     /// When the SDK refuses the endpoint or the identity cannot be set up.
     pub fn blob_service(&self) -> azure_core::Result<BlobServiceClient> {
-        let options = BlobServiceClientOptions { client_options: self.client_options(), ..Default::default() };
+        let mut client_options = self.client_options();
+        client_options.per_try_policies.push(Arc::new(RangeCheck));
+        let options = BlobServiceClientOptions { client_options, ..Default::default() };
         BlobServiceClient::new(self.blob_endpoint.clone(), self.token_credential()?, Some(options))
     }
 

@@ -2,9 +2,11 @@
 
 mod account;
 mod calls;
+mod failure;
 mod memory;
 mod names;
 mod processor;
+mod ranges;
 mod reader;
 mod settings;
 pub mod tls;

@@ -19,6 +19,8 @@ use super::{
 
 /// Bytes hashed between two chances for other tasks to run.
 const HASH_SLICE_BYTES: usize = 1 << 20;
+/// How often a blob that is being overwritten is started on in one invocation. Each start may read all of it.
+const STARTS_MAX: u32 = 5;
 
 /// What is written to the container of results, under [`record_name`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -100,19 +102,22 @@ impl Processor {
     pub async fn process(&self, reader: &BlobReader, blob: &BlobName) -> Result<Processed, ProcessError> {
         let _turn = in_time(reader, "wait for a turn", self.invocations.acquire()).await?;
         let started = Instant::now();
-        loop {
+        for starts in 1.. {
             let attempt = self.attempt(reader, blob, started).await;
             match attempt {
                 Ok(record) => return Ok(Processed::Recorded(record)),
                 Err(ProcessError::Read(ReadError::Gone)) => return Ok(Processed::Gone),
-                // Overwritten: the new version is read from its start. Each round reads the properties anew, so this
-                // ends with the writing or with the deadline.
-                Err(ProcessError::Read(ReadError::Changed)) => {
+                // Overwritten: the new version is read from its start.
+                Err(ProcessError::Read(ReadError::Changed)) if starts < STARTS_MAX => {
                     tracing::info!(blob.name = %blob, "{blob} changed while it was read; starting over");
+                    reader.pause_after(starts, blob).await?;
                 }
+                Err(ProcessError::Read(ReadError::Changed)) => break,
                 Err(error) => return Err(error),
             }
         }
+        let cause = format!("412 at each of {STARTS_MAX} starts: it is overwritten while it is read");
+        Err(ReadError::Refused { what: format!("read {blob}"), cause }.into())
     }
 
     async fn attempt(

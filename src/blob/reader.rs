@@ -2,10 +2,7 @@
 
 use std::{fmt, ops::Range, sync::Arc, time::Duration};
 
-use azure_core::{
-    error::ErrorKind,
-    http::{Etag, RequestContent, StatusCode},
-};
+use azure_core::http::{ClientMethodOptions, Context, Etag, RequestContent};
 use azure_storage_blob::{
     BlobServiceClient,
     models::{BlobClientDownloadOptions, BlobClientGetPropertiesResultHeaders, BlobClientUploadOptions, HttpRange},
@@ -13,7 +10,11 @@ use azure_storage_blob::{
 use futures::StreamExt;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use super::calls::CallObserver;
+use super::{
+    calls::CallObserver,
+    failure::{Answer, Call, Failure},
+    ranges::{Asked, WrongAnswer},
+};
 
 /// A blob of the account: container and name, decoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -128,10 +129,10 @@ impl BlobReader {
 
     async fn head_once(&self, blob: &BlobName) -> Result<Version, Failure> {
         let client = self.service.blob_client(&blob.container, &blob.name);
-        let response = self.call(format!("HEAD {blob}"), String::new(), client.get_properties(None)).await?;
+        let response = self.call(Call::Head, format!("HEAD {blob}"), client.get_properties(None)).await?;
         match (response.etag(), response.content_length()) {
             (Ok(Some(etag)), Ok(Some(size_bytes))) => Ok(Version { etag: etag.to_string(), size_bytes }),
-            _ => Err(Failure::Refused("an answer without ETag or Content-Length".to_owned())),
+            _ => Err(Failure::Wrong(WrongAnswer("it has no ETag or no Content-Length".to_owned()))),
         }
     }
 
@@ -168,29 +169,34 @@ impl BlobReader {
         sink: &mut (impl FnMut(&[u8]) + Send),
     ) -> Result<(), Failure> {
         let length = usize::try_from(rest.end - rest.start).ok().and_then(std::num::NonZero::new);
+        let asked = Asked { range: rest.clone(), version: version.clone() };
         let options = BlobClientDownloadOptions {
             range: Some(HttpRange::new(rest.start, rest.end - rest.start)),
             if_match: Some(Etag::from(version.etag.clone())),
             // One request for the whole range, whose body is handed through as it comes.
             parallel: std::num::NonZero::new(1),
             partition_size: length,
+            method_options: ClientMethodOptions { context: Context::new().with_value(asked) },
             ..Default::default()
         };
         let call = self.calls.start(format!("GET {blob}"), format!("bytes={}-{}", rest.start, rest.end - 1));
         let client = self.service.blob_client(&blob.container, &blob.name);
         let read = async {
-            let mut body = self.in_time(client.download(Some(options))).await?.body;
-            while !rest.is_empty() {
+            let mut body = self.in_time(Call::Get, client.download(Some(options))).await?.body;
+            loop {
                 let piece = match timeout(self.patience.stall, body.next()).await {
                     Ok(Some(Ok(piece))) => piece,
+                    // All bytes are there; what ends the body does not matter.
+                    _ if rest.is_empty() => return Ok(()),
                     Ok(None | Some(Err(_))) => return Err(Failure::Cut),
                     Err(_) => return Err(Failure::Stalled),
                 };
-                let piece = &piece[..piece.len().min((rest.end - rest.start) as usize)];
-                sink(piece);
+                if piece.len() as u64 > rest.end - rest.start {
+                    return Err(Failure::Wrong(WrongAnswer("its body is longer than its range".to_owned())));
+                }
+                sink(&piece);
                 rest.start += piece.len() as u64;
             }
-            Ok(())
         };
         let result = timeout_at(self.deadline, read).await.unwrap_or(Err(Failure::Deadline));
         match &result {
@@ -200,19 +206,23 @@ impl BlobReader {
         result
     }
 
-    /// Writes a small blob, replacing what is there.
+    /// Writes a record, replacing what is there; makes its container where there is none.
     ///
     /// # Errors
-    /// When storage refuses it or the deadline passes.
+    /// When storage refuses it or the deadline passes. The blob that was read is not at fault, so never as gone or changed.
     pub async fn write(&self, blob: &BlobName, bytes: Vec<u8>) -> Result<(), ReadError> {
-        let mut tries = Tries::new(self, format!("write {blob}"));
+        let mut tries = Tries::new(self, format!("write the record {blob}"));
         let bytes = bytes::Bytes::from(bytes);
         loop {
             let failure = match self.write_once(blob, bytes.clone()).await {
                 Ok(()) => return Ok(()),
-                // The container is missing; several invocations may find that at once.
-                Err(Failure::Gone) => match self.create_container(&blob.container).await {
-                    Ok(()) => Failure::Busy(404, "before its container was made".to_owned()),
+                // Several invocations may find that at once.
+                Err(Failure::NoContainer) => match self.create_container(&blob.container).await {
+                    Ok(()) => Failure::Busy(Answer { status: 404, code: "before its container was made".to_owned() }),
+                    Err(Failure::Refused(answer)) => {
+                        let what = format!("create the container {}", blob.container);
+                        return Err(ReadError::Refused { what, cause: answer.to_string() });
+                    }
                     Err(failure) => failure,
                 },
                 Err(failure) => failure,
@@ -226,25 +236,36 @@ impl BlobReader {
         let options =
             BlobClientUploadOptions { blob_content_type: Some("application/json".to_owned()), ..Default::default() };
         let upload = client.upload(RequestContent::from(bytes.to_vec()), Some(options));
-        self.call(format!("PUT {blob}"), String::new(), upload).await.map(drop)
+        self.call(Call::Put, format!("PUT {blob}"), upload).await.map(drop)
     }
 
     async fn create_container(&self, container: &str) -> Result<(), Failure> {
         let client = self.service.blob_container_client(container);
-        match self.call(format!("PUT {container}"), String::new(), client.create(None)).await {
+        match self.call(Call::Create, format!("PUT {container}"), client.create(None)).await {
             Err(Failure::Exists) | Ok(_) => Ok(()),
             Err(failure) => Err(failure),
         }
     }
 
+    /// Waits before start number `starts + 1` on a blob.
+    ///
+    /// # Errors
+    /// When that is too late.
+    pub(super) async fn pause_after(&self, starts: u32, blob: &BlobName) -> Result<(), ReadError> {
+        let pause = self.patience.first_pause * 2_u32.saturating_pow(starts.saturating_sub(1));
+        let pause = sleep(pause.min(self.patience.longest_pause));
+        let late = |_| ReadError::Deadline { what: format!("read {blob}"), last: format!(": {}", ReadError::Changed) };
+        timeout_at(self.deadline, pause).await.map_err(late)
+    }
+
     async fn call<T>(
         &self,
+        call: Call,
         name: String,
-        detail: String,
-        call: impl Future<Output = azure_core::Result<T>>,
+        answer: impl Future<Output = azure_core::Result<T>>,
     ) -> Result<T, Failure> {
-        let open = self.calls.start(name, detail);
-        let result = timeout_at(self.deadline, self.in_time(call)).await.unwrap_or(Err(Failure::Deadline));
+        let open = self.calls.start(name, String::new());
+        let result = timeout_at(self.deadline, self.in_time(call, answer)).await.unwrap_or(Err(Failure::Deadline));
         match &result {
             Ok(_) => open.end("200".to_owned(), true),
             Err(failure) => open.end(failure.result_code(), false),
@@ -252,90 +273,10 @@ impl BlobReader {
         result
     }
 
-    async fn in_time<T>(&self, call: impl Future<Output = azure_core::Result<T>>) -> Result<T, Failure> {
-        match timeout(self.patience.stall, call).await {
-            Ok(result) => result.map_err(Failure::from),
+    async fn in_time<T>(&self, call: Call, answer: impl Future<Output = azure_core::Result<T>>) -> Result<T, Failure> {
+        match timeout(self.patience.stall, answer).await {
+            Ok(result) => result.map_err(|error| Failure::of(call, &error)),
             Err(_) => Err(Failure::Stalled),
-        }
-    }
-}
-
-/// What went wrong in one try.
-#[derive(Debug)]
-enum Failure {
-    Gone,
-    Changed,
-    Exists,
-    Deadline,
-    Stalled,
-    Cut,
-    /// No answer at all.
-    Unreachable(String),
-    /// An answer that may be another one next time.
-    Busy(u16, String),
-    Refused(String),
-}
-
-impl From<azure_core::Error> for Failure {
-    fn from(error: azure_core::Error) -> Self {
-        // The text of the error is left out on purpose: a refused signature is quoted in it.
-        let code = match error.kind() {
-            ErrorKind::HttpResponse { error_code: Some(code), .. } => code.clone(),
-            _ => String::new(),
-        };
-        match error.http_status() {
-            Some(StatusCode::NotFound) => Self::Gone,
-            Some(StatusCode::PreconditionFailed) => Self::Changed,
-            Some(StatusCode::Conflict) => Self::Exists,
-            Some(status) => {
-                let number = u16::from(status);
-                match number {
-                    408 | 429 | 500..=599 => Self::Busy(number, code),
-                    _ => Self::Refused(format!("{number} {code}").trim_end().to_owned()),
-                }
-            }
-            None => match error.kind() {
-                ErrorKind::Credential => Self::Busy(401, "no token from the identity endpoint".to_owned()),
-                _ => Self::Unreachable(innermost(&error)),
-            },
-        }
-    }
-}
-
-/// The last cause of an error: `Connection refused (os error 111)` rather than what was built on it.
-fn innermost(error: &dyn std::error::Error) -> String {
-    let mut cause = error;
-    while let Some(next) = cause.source() {
-        cause = next;
-    }
-    cause.to_string()
-}
-
-impl Failure {
-    fn result_code(&self) -> String {
-        match self {
-            Self::Gone => "404".to_owned(),
-            Self::Changed => "412".to_owned(),
-            Self::Exists => "409".to_owned(),
-            Self::Deadline => "deadline".to_owned(),
-            Self::Stalled => "stalled".to_owned(),
-            Self::Cut => "cut".to_owned(),
-            Self::Unreachable(_) => "unreachable".to_owned(),
-            Self::Busy(status, _) => status.to_string(),
-            Self::Refused(cause) => cause.split(' ').next().unwrap_or_default().to_owned(),
-        }
-    }
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Stalled => f.write_str("storage went silent"),
-            Self::Cut => f.write_str("the connection was cut"),
-            Self::Unreachable(cause) => write!(f, "storage cannot be reached: {cause}"),
-            Self::Busy(status, code) => write!(f, "storage answered {status} {code}"),
-            Self::Refused(cause) => f.write_str(cause),
-            other => f.write_str(&other.result_code()),
         }
     }
 }
@@ -363,8 +304,9 @@ impl<'a> Tries<'a> {
         match failure {
             Failure::Gone => return Err(ReadError::Gone),
             Failure::Changed => return Err(ReadError::Changed),
-            Failure::Refused(cause) => return Err(ReadError::Refused { what: what(), cause }),
-            Failure::Exists => return Err(ReadError::Refused { what: what(), cause: "409".to_owned() }),
+            Failure::Refused(_) | Failure::Wrong(_) | Failure::NoContainer | Failure::Exists => {
+                return Err(ReadError::Refused { what: what(), cause: failure.to_string() });
+            }
             Failure::Deadline => return Err(ReadError::Deadline { what: what(), last: String::new() }),
             Failure::Stalled | Failure::Cut | Failure::Unreachable(_) | Failure::Busy(..) => {}
         }
