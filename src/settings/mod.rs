@@ -292,12 +292,15 @@ impl<'a> Reader<'a> {
     fn trigger_container(&self) -> Option<String> {
         let file = Path::new(self.text(env::APP_ROOT)?).join(BLOB_FUNCTION).join("function.json");
         let function: serde_json::Value = serde_json::from_slice(&std::fs::read(file).ok()?).ok()?;
-        let paths = function["bindings"].as_array()?.iter().filter_map(|it| it["path"].as_str());
-        let container = paths.filter_map(|it| it.split_once('/')).map(|(container, _)| container).next()?;
-        match container.strip_prefix('%').and_then(|it| it.strip_suffix('%')) {
-            Some(setting) => self.text(setting).map(str::to_owned),
-            None => Some(container.to_owned()),
+        let is_trigger =
+            |it: &&serde_json::Value| it["type"].as_str().is_some_and(|it| it.eq_ignore_ascii_case("blobTrigger"));
+        let trigger = function["bindings"].as_array()?.iter().find(is_trigger)?;
+        let mut path = String::new();
+        for (number, piece) in trigger["path"].as_str()?.split('%').enumerate() {
+            // Every second piece is the name of a setting.
+            path.push_str(if number % 2 == 0 { piece } else { self.text(piece)? });
         }
+        path.split_once('/').map(|(container, _)| container.to_owned())
     }
 
     fn blob(&mut self, package_variant: Option<Variant>) -> Option<BlobSettings> {

@@ -1,9 +1,10 @@
 //! A blob is what its name says: name, URL and name again are the same, or the name is refused. Every legal name has a record.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fs, process::Command};
 
+use custom_handler::error_chain;
 use incident_labs::blob::{BlobName, StorageAccount, UriError, check_name, record_name, tls};
-use lab::app::blob_message::BlobMessage;
+use lab::{app::blob_message::BlobMessage, machine::storage::Storage};
 use percent_encoding::percent_decode_str;
 use proptest::{prelude::*, sample::select};
 use url::Url;
@@ -11,7 +12,7 @@ use url::Url;
 use crate::{
     faults::{assert_recorded, behind_proxy, bytes},
     handler::{Handler, give},
-    harness::StorageFixture,
+    harness::{LAB, StorageFixture},
 };
 
 fn config() -> ProptestConfig {
@@ -108,6 +109,50 @@ async fn a_uri_that_would_read_another_blob_is_refused_before_storage_is_asked()
     }
     assert_eq!(handler.rows("dependencies").len(), 0, "storage was not asked");
     assert!(fixture.storage.list("results", "", false).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn the_container_is_that_of_the_triggers_path() {
+    let fixture = StorageFixture::start().await;
+    give(&fixture, "a", b"of input").await;
+    fixture.storage.ensure_container("uploads-1").await.unwrap();
+    fixture.storage.put("uploads-1", "a", "of uploads", None).await.unwrap();
+    let root = fixture.scratch.path().join("root");
+    fs::create_dir_all(root.join("BlobBufferProcessor")).unwrap();
+    let function =
+        r#"{"bindings":[{"type":"blobTrigger","name":"blob","path":"uploads-%NUMBER%/{name}","direction":"in"}]}"#;
+    fs::write(root.join("BlobBufferProcessor/function.json"), function).unwrap();
+    let settings = [("FUNCTIONS_APP_ROOT_PATH", root.to_str().unwrap()), ("NUMBER", "1")];
+    let handler = Handler::start(fixture.storage.account(), &settings).await;
+    let endpoint = &fixture.storage.account().blob_endpoint;
+    let refused = handler.invoke_at(&format!("{endpoint}/input/a"), "a").await;
+    let why = "BlobBufferProcessor refuses input/a: its trigger watches the container uploads-1, not input";
+    assert_eq!((refused.status, refused.body.as_str()), (500, why));
+    assert_eq!(handler.invoke_at(&format!("{endpoint}/uploads-1/a"), "a").await.status, 200);
+    assert_recorded(&fixture, "a", b"of uploads").await;
+}
+
+#[tokio::test]
+async fn the_lab_writes_no_blob_under_another_name() {
+    let storage = Storage::open(&StorageAccount::emulator(1, 1).unwrap()).unwrap();
+    for name in ["a\tb", "a\nb", ".", ".."] {
+        let error = storage.put("input", name, "x", None).await.unwrap_err();
+        assert!(error_chain(&error).contains("a URL loses a part of its name"), "{name}: {error}");
+        assert!(
+            storage.read("input", name).await.is_err() && storage.copy(("input", name), ("input", "a")).await.is_err()
+        );
+    }
+}
+
+#[test]
+fn load_whose_names_no_url_carries_is_refused() {
+    for run in ["..", "a/./b", r"a\b", "a\nb"] {
+        let mut command = Command::new(&*LAB);
+        command.args(["load", "oom", "--run", run]).env("AzureWebJobsStorage", "UseDevelopmentStorage=true");
+        let ended = command.output().unwrap();
+        assert_eq!(ended.status.code(), Some(64), "{run}: {ended:?}");
+        assert!(String::from_utf8_lossy(&ended.stderr).contains("no blob can be named "), "{run}: {ended:?}");
+    }
 }
 
 #[tokio::test]

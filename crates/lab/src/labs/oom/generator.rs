@@ -175,7 +175,7 @@ impl Generator {
             let began = Instant::now();
             for time in 0..burst.times {
                 sleep_until(began + burst.every * time as u32).await;
-                let prefix = format!("{}/{}/{}-{time:02}/", self.options.run, phase.name, burst.class);
+                let prefix = burst_prefix(&self.options.run, &phase.name, &burst.class, time);
                 let blobs = burst.sources.len();
                 gate.tell(Event::Burst { phase: phase.name.clone(), prefix: prefix.clone(), blobs }).await?;
                 self.release(&phase.name, burst, &prefix).await?;
@@ -230,6 +230,11 @@ impl Generator {
             sleep(SETTLE_POLL).await;
         }
     }
+}
+
+/// What the names of a burst's blobs begin with.
+pub(super) fn burst_prefix(run: &str, phase: &str, class: &str, time: usize) -> String {
+    format!("{run}/{phase}/{class}-{time:02}/")
 }
 
 /// Name of a control blob.

@@ -9,7 +9,8 @@ use url::Url;
 use super::{
     ScaledScenario,
     events::Gate,
-    generator::{Generator, GeneratorOptions, control_name, write_files},
+    generator::{Generator, GeneratorOptions, burst_prefix, control_name, write_files},
+    scenario::Phase,
 };
 use crate::{
     labs::{Load, seconds},
@@ -84,9 +85,8 @@ impl LoadOom {
         let storage = Storage::open(&account(self.storage_url.as_ref())?)?;
         let now = clock::timestamp(clock::utc_now());
         let run = self.run.unwrap_or_else(|| now.replace(':', "-"));
-        for phase in &plan.phases {
-            let name = control_name(&run, &phase.name, 0);
-            check_name(&name).map_err(|cause| UsageError(format!("--run {}: {cause}", shown(&run))))?;
+        for name in plan.phases.iter().flat_map(|phase| names(&run, phase)) {
+            check_name(&name).map_err(|cause| UsageError(format!("no blob can be named {}: {cause}", shown(&name))))?;
         }
         let options = GeneratorOptions { storage, plan, run, out: self.out, settle: self.settle };
         let work = async {
@@ -102,6 +102,12 @@ impl LoadOom {
         };
         Ok(if unsettled == 0 { EXIT_OK } else { EXIT_WRONG })
     }
+}
+
+/// A name of each kind that a phase gives to its blobs.
+fn names(run: &str, phase: &Phase) -> Vec<String> {
+    let bursts = phase.bursts.iter().map(|burst| burst_prefix(run, &phase.name, &burst.class, 0));
+    bursts.chain([control_name(run, &phase.name, 0)]).collect()
 }
 
 fn account(storage_url: Option<&Url>) -> anyhow::Result<StorageAccount> {
