@@ -1,6 +1,6 @@
 //! `handler`: the custom handler's executable, in the role its arguments name.
 
-use std::process::ExitCode;
+use std::{path::Path, process::ExitCode};
 
 use anyhow::Context as _;
 use custom_handler::{Listener, ServeError, console};
@@ -32,6 +32,12 @@ fn main() -> ExitCode {
         Ok(settings) => settings,
         Err(error) => return fail(EXIT_USAGE, &error.to_string()),
     };
+    // Once is enough: a worker has its limit from its front.
+    if let (Role::Front, Some(blob)) = (&arguments.role, &settings.blob)
+        && let Err(error) = worker::ensure_room(blob, Path::new("/"))
+    {
+        return fail(EXIT_USAGE, &error.to_string());
+    }
     tls::choose_provider();
     let result = match arguments.role {
         Role::Worker => {

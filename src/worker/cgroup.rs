@@ -5,27 +5,19 @@ use std::{
     path::{Path, PathBuf},
 };
 
-const ROOT: &str = "/sys/fs/cgroup";
+use super::group::{self, Group, Version};
+
 /// Name of a worker's cgroup, followed by its front's pid.
 const PREFIX: &str = "handler-worker-";
 
 /// Our own cgroup of version 2, where there is one.
-pub fn own_v2() -> Option<PathBuf> {
-    let text = fs::read_to_string("/proc/self/cgroup").ok()?;
-    existing(Path::new(ROOT), text.lines().find_map(|line| line.strip_prefix("0::"))?)
+pub(super) fn own_v2() -> Option<Group> {
+    group::find(Path::new("/"), Version::V2, &mut Vec::new())
 }
 
 /// Our own memory cgroup of version 1, where there is one.
-pub fn own_v1() -> Option<PathBuf> {
-    let text = fs::read_to_string("/proc/self/cgroup").ok()?;
-    let line =
-        text.lines().find(|line| line.split(':').nth(1).is_some_and(|it| it.split(',').any(|it| it == "memory")))?;
-    let path = line.splitn(3, ':').nth(2)?;
-    existing(&Path::new(ROOT).join("memory"), path)
-}
-
-fn existing(root: &Path, path: &str) -> Option<PathBuf> {
-    Some(root.join(path.trim_start_matches('/'))).filter(|it| it.join("cgroup.procs").exists())
+pub(super) fn own_v1() -> Option<Group> {
+    group::find(Path::new("/"), Version::V1, &mut Vec::new())
 }
 
 /// Makes the cgroup of this process's worker and sets it up; nothing is left where that fails.
@@ -44,7 +36,7 @@ pub fn make(parent: &Path, configure: impl Fn(&Path) -> io::Result<()>) -> Optio
 ///
 /// Looked at are our own cgroup, its parent and its siblings: each terminal or service may have one.
 pub fn remove_leftovers() -> usize {
-    let own = [own_v1(), own_v2()].into_iter().flatten();
+    let own = [own_v1(), own_v2()].into_iter().flatten().map(|it| it.path);
     let near = own.flat_map(|own| {
         let siblings = own.parent().map(children).unwrap_or_default();
         own.parent().map(Path::to_owned).into_iter().chain([own]).chain(siblings)

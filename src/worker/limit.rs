@@ -9,12 +9,14 @@ use std::{
 use tokio::process::Command;
 
 use super::cgroup;
-use super::memory::machine_bytes;
+use super::group::{self, Available, Bound, Group, Version};
 
 /// A memory limit and its enforcement. The cgroup, where there is one, is removed on drop.
 #[derive(Debug)]
 pub(super) struct MemoryLimit {
     bytes: u64,
+    /// What the machine allows, where that is the limit.
+    by: Option<Bound>,
     mechanism: Mechanism,
 }
 
@@ -29,17 +31,33 @@ enum Mechanism {
     FrontWatch,
 }
 
+/// What the kernel has counted so far, to tell a later kill from it.
+#[derive(Debug)]
+pub(super) struct Counted {
+    /// Kills in the worker's cgroup.
+    kills: u64,
+    /// How often the worker's cgroup and each one above it reached its limit, the nearest first.
+    reached: Vec<(PathBuf, u64)>,
+}
+
 impl MemoryLimit {
-    /// Takes `setting`, or what the machine allows, and prepares the best enforcement there is.
+    /// Takes `setting`, or what the machine allows if that is less, and prepares the best enforcement there is.
     pub(super) async fn establish(setting: Option<u64>) -> Self {
-        let bytes = setting.unwrap_or_else(available_bytes);
+        let Available { bytes, by, unread } = group::available(Path::new("/"));
+        for line in unread {
+            tracing::warn!("{line}");
+        }
+        let (bytes, by) = match setting {
+            Some(setting) if setting <= bytes => (setting, None),
+            _ => (bytes, Some(by)),
+        };
         let group = || v2_cgroup(bytes).map(Mechanism::CgroupV2).or_else(|| v1_cgroup(bytes).map(Mechanism::CgroupV1));
         let mechanism = match group() {
             Some(mechanism) => mechanism,
             None if systemd_scope_works().await => Mechanism::SystemdScope,
             None => Mechanism::FrontWatch,
         };
-        Self { bytes, mechanism }
+        Self { bytes, by, mechanism }
     }
 
     pub(super) fn bytes(&self) -> u64 {
@@ -75,15 +93,47 @@ impl MemoryLimit {
         }
     }
 
-    /// Kernel kills in the worker's cgroup so far; `None` where they are not counted.
-    pub(super) fn oom_kills(&self) -> Option<u64> {
-        let file = match &self.mechanism {
-            Mechanism::CgroupV2(path) => path.join("memory.events"),
-            Mechanism::CgroupV1(path) => path.join("memory.oom_control"),
-            Mechanism::SystemdScope | Mechanism::FrontWatch => return None,
+    /// What the kernel counts of the worker's cgroup; `None` where it does not.
+    pub(super) fn counted(&self) -> Option<Counted> {
+        let (path, version) = self.cgroup()?;
+        let (file, kills) = match version {
+            Version::V1 => ("memory.oom_control", "oom_kill "),
+            Version::V2 => ("memory.events", "oom_kill "),
         };
-        let text = fs::read_to_string(file).ok()?;
-        text.lines().find_map(|line| line.strip_prefix("oom_kill "))?.trim().parse().ok()
+        let kills = count(&path.join(file), kills)?;
+        let top = match version {
+            Version::V1 => cgroup::own_v1(),
+            Version::V2 => cgroup::own_v2(),
+        }
+        .map_or_else(|| path.to_owned(), |it| it.top);
+        let group = Group { version, path: path.to_owned(), top };
+        let reached = group.upwards().filter_map(|it| Some((it.to_owned(), times_reached(it, version)?))).collect();
+        Some(Counted { kills, reached })
+    }
+
+    /// The sentence about a kill since `before`: at which limit, of which group. `None` when the kernel has killed nothing.
+    pub(super) fn kill_since(&self, before: &Counted) -> Option<String> {
+        let now = self.counted().filter(|it| it.kills > before.kills)?;
+        let (own, version) = self.cgroup()?;
+        let count_before = |path: &Path| before.reached.iter().find(|it| it.0 == path).map_or(0, |it| it.1);
+        let group = now.reached.iter().find(|(path, count)| *count > count_before(path)).map(|it| it.0.as_path());
+        let place = match group {
+            Some(group) if group == own => format!("{self} in {}", own.display()),
+            Some(group) => {
+                let (bytes, file) = limit_of(group, version);
+                format!("{} MiB, {file} of {}", bytes >> 20, group.display())
+            }
+            None => format!("{self}; no group that can be seen reached its own: one above them did, or the machine"),
+        };
+        Some(format!("the kernel killed the worker at its memory limit of {place} (oom_kill {})", now.kills))
+    }
+
+    fn cgroup(&self) -> Option<(&Path, Version)> {
+        match &self.mechanism {
+            Mechanism::CgroupV2(path) => Some((path, Version::V2)),
+            Mechanism::CgroupV1(path) => Some((path, Version::V1)),
+            Mechanism::SystemdScope | Mechanism::FrontWatch => None,
+        }
     }
 }
 
@@ -95,7 +145,8 @@ impl fmt::Display for MemoryLimit {
             Mechanism::SystemdScope => "a systemd scope",
             Mechanism::FrontWatch => "the front watching at 20 Hz: no memory cgroup can be written here",
         };
-        write!(f, "{} MiB, enforced by {by}", self.bytes >> 20)
+        let from = self.by.as_ref().map(|it| format!(" ({it})")).unwrap_or_default();
+        write!(f, "{} MiB{from}, enforced by {by}", self.bytes >> 20)
     }
 }
 
@@ -107,22 +158,35 @@ impl Drop for MemoryLimit {
     }
 }
 
-/// The smallest of cgroup v2, cgroup v1 and the machine's memory.
-fn available_bytes() -> u64 {
-    let v2 = cgroup::own_v2().and_then(|path| number(&path.join("memory.max")));
-    let v1 = cgroup::own_v1().and_then(|path| number(&path.join("memory.limit_in_bytes")));
-    [v2, v1, machine_bytes()].into_iter().flatten().min().unwrap_or(u64::MAX >> 1)
+/// A line of a counter file, for example `oom_kill 3`.
+fn count(file: &Path, name: &str) -> Option<u64> {
+    let text = fs::read_to_string(file).ok()?;
+    text.lines().find_map(|line| line.strip_prefix(name))?.trim().parse().ok()
 }
 
-fn number(path: &Path) -> Option<u64> {
-    fs::read_to_string(path).ok()?.trim().parse().ok()
+/// How often a group's own limit was reached and nothing could be freed (version 2), or reached at all (version 1).
+fn times_reached(group: &Path, version: Version) -> Option<u64> {
+    match version {
+        Version::V1 => fs::read_to_string(group.join("memory.failcnt")).ok()?.trim().parse().ok(),
+        Version::V2 => count(&group.join("memory.events.local"), "oom "),
+    }
+}
+
+/// The limit whose reaching kills in a group.
+fn limit_of(group: &Path, version: Version) -> (u64, &'static str) {
+    let file = match version {
+        Version::V1 => "memory.limit_in_bytes",
+        Version::V2 => "memory.max",
+    };
+    let bytes = fs::read_to_string(group.join(file)).ok().and_then(|it| it.trim().parse().ok());
+    (bytes.unwrap_or_default(), file)
 }
 
 /// A child of our own cgroup, or a sibling of it: a cgroup that holds processes cannot hand its memory controller down,
 /// but its parent (a systemd slice, say) usually does already.
 fn v2_cgroup(bytes: u64) -> Option<PathBuf> {
     let own = cgroup::own_v2()?;
-    [Some(own.as_path()), own.parent()].into_iter().flatten().find_map(|parent| {
+    own.upwards().take(2).find_map(|parent| {
         cgroup::make(parent, |path| {
             if !path.join("memory.max").exists() {
                 fs::write(parent.join("cgroup.subtree_control"), "+memory")?;
@@ -137,7 +201,7 @@ fn v2_cgroup(bytes: u64) -> Option<PathBuf> {
 }
 
 fn v1_cgroup(bytes: u64) -> Option<PathBuf> {
-    cgroup::make(&cgroup::own_v1()?, |path| {
+    cgroup::make(&cgroup::own_v1()?.path, |path| {
         fs::write(path.join("memory.limit_in_bytes"), bytes.to_string())?;
         // Missing where the kernel does not account swap.
         let _ = fs::write(path.join("memory.memsw.limit_in_bytes"), bytes.to_string());

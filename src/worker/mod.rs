@@ -7,13 +7,14 @@
 pub mod cgroup;
 mod connection;
 mod environment;
+pub mod group;
 mod limit;
 mod memory;
 pub mod process;
 mod protocol;
 mod supervisor;
 
-use std::{sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use tokio::{
     sync::watch,
@@ -22,7 +23,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::{connection::Connection, protocol::Answer, supervisor::Supervisor};
-use crate::blob::{BlobName, BlobSettings, Variant};
+use crate::blob::{BlobName, BlobSettings, HEAD_ROOM_BYTES, MIB, Variant};
 
 /// What an invocation is about, for the worker and for telemetry.
 #[derive(Clone, Debug)]
@@ -73,6 +74,42 @@ pub struct Worker {
     current: watch::Receiver<Option<Arc<Connection>>>,
     stop: CancellationToken,
     tasks: TaskTracker,
+}
+
+/// Why a worker would be killed again and again: its buffers alone are more than it may have.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "BLOB_BATCH_SIZE x BLOB_BLOCK_MIB is {blocks} x {block_mib} MiB = {} MiB of buffers, and with the {} MiB a worker needs beside \
+     them that is more than its memory limit of {limit_mib} MiB ({by}): make one of the two smaller, or raise the limit",
+    .blocks * .block_mib,
+    HEAD_ROOM_BYTES / MIB
+)]
+pub struct NoRoom {
+    pub blocks: u64,
+    pub block_mib: u64,
+    pub limit_mib: u64,
+    /// What the limit comes from.
+    pub by: String,
+}
+
+/// Refuses buffers for streaming that do not fit into the worker's memory, below the root folder of a machine.
+///
+/// # Errors
+/// Both settings, and the limit.
+pub fn ensure_room(settings: &BlobSettings, root: &Path) -> Result<(), NoRoom> {
+    if settings.variant != Variant::Streaming {
+        return Ok(());
+    }
+    let allowed = group::available(root);
+    let (limit, by) = match settings.worker_memory_limit_bytes {
+        Some(setting) if setting <= allowed.bytes => (setting, "WORKER_MEMORY_LIMIT_MIB".to_owned()),
+        _ => (allowed.bytes, allowed.by.to_string()),
+    };
+    let (blocks, block) = (settings.batch_size as u64, settings.block_bytes as u64);
+    if blocks.saturating_mul(block).saturating_add(HEAD_ROOM_BYTES) <= limit {
+        return Ok(());
+    }
+    Err(NoRoom { blocks, block_mib: block / MIB, limit_mib: limit / MIB, by })
 }
 
 /// How long a worker may take to leave after its front said goodbye.

@@ -22,7 +22,7 @@ use super::{
     FAREWELL,
     connection::Connection,
     environment::of_worker,
-    limit::MemoryLimit,
+    limit::{Counted, MemoryLimit},
     memory::PrivateBytes,
     protocol::{FromWorker, ToWorker, typed},
 };
@@ -64,8 +64,8 @@ struct Life {
     /// The copying of its output and the reading of its messages; both end with it.
     output: TaskTracker,
     born: Instant,
-    /// The cgroup's count of kernel kills when it was born.
-    oom_kills: Option<u64>,
+    /// What the kernel had counted when it was born.
+    counted: Option<Counted>,
 }
 
 /// How a life ended.
@@ -145,8 +145,8 @@ impl Supervisor {
         }
         output.spawn(read_messages(from_worker, Arc::clone(&connection)));
         output.close();
-        let oom_kills = limit.oom_kills();
-        Ok(Life { child, pid, generation, connection, output, born: Instant::now(), oom_kills })
+        let counted = limit.counted();
+        Ok(Life { child, pid, generation, connection, output, born: Instant::now(), counted })
     }
 
     /// Announces the worker, waits for its end and explains it. True when the front is shutting down.
@@ -172,7 +172,7 @@ impl Supervisor {
                     worker.pid = life.pid,
                     lived_ms = life.born.elapsed().as_millis() as u64,
                     "{}",
-                    explain(code, life.oom_kills, limit)
+                    explain(code, life.counted.as_ref(), limit)
                 );
                 false
             }
@@ -193,13 +193,12 @@ impl Supervisor {
 }
 
 /// Why a worker ended, as far as the kernel tells.
-fn explain(code: i32, oom_kills_before: Option<u64>, limit: &MemoryLimit) -> String {
-    match (code, oom_kills_before, limit.oom_kills()) {
-        (KILLED, Some(before), Some(now)) if now > before => {
-            format!("the kernel killed the worker at its memory limit of {limit} (oom_kill {now})")
-        }
-        (KILLED, _, None) => format!("the worker was killed; its memory limit is {limit}"),
-        (KILLED, ..) => "the worker was killed, but not by the kernel for its memory".to_owned(),
+fn explain(code: i32, counted: Option<&Counted>, limit: &MemoryLimit) -> String {
+    match (code, counted) {
+        (KILLED, None) => format!("the worker was killed; its memory limit is {limit}"),
+        (KILLED, Some(counted)) => limit
+            .kill_since(counted)
+            .unwrap_or_else(|| "the worker was killed, but not by the kernel for its memory".to_owned()),
         _ => "the worker ended by itself".to_owned(),
     }
 }

@@ -3,7 +3,7 @@
 use std::{io, path::Path};
 
 use super::proc;
-use incident_labs::blob::MIB;
+use incident_labs::{blob::MIB, worker::group};
 
 #[derive(Debug, thiserror::Error)]
 pub enum RoomError {
@@ -40,12 +40,13 @@ pub enum RoomError {
 /// [`RoomError::Memory`], with the numbers.
 pub fn ensure_memory(what: &'static str, needed_bytes: u64) -> Result<(), RoomError> {
     let unknown = |source| RoomError::Unknown { path: proc::MEMINFO.to_owned(), source };
-    match proc::memory_bytes("MemAvailable").map_err(unknown)? {
-        Some(available) if available < needed_bytes => {
-            Err(RoomError::Memory { what, needed_mib: needed_bytes / MIB, available_mib: available / MIB })
-        }
-        _ => Ok(()),
+    let free = proc::memory_bytes("MemAvailable").map_err(unknown)?.unwrap_or(u64::MAX);
+    // A container's group may allow less than the machine has.
+    let available = free.min(group::available(Path::new("/")).bytes);
+    if available >= needed_bytes {
+        return Ok(());
     }
+    Err(RoomError::Memory { what, needed_mib: needed_bytes / MIB, available_mib: available / MIB })
 }
 
 /// Refuses what would not fit on the disk of a folder, which need not exist yet.
