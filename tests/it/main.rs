@@ -24,6 +24,7 @@ mod infra;
 mod lies;
 mod lifecycle;
 mod memory;
+mod memory_limit;
 mod names;
 mod oom;
 mod oom_verdict;
