@@ -57,56 +57,187 @@ impl fmt::Debug for Credential {
     }
 }
 
-/// Why a storage connection could not be understood. No variant carries the value itself: it may hold a key.
+/// Why a storage connection could not be understood. No variant carries a value: it may be a key.
 #[derive(Debug, thiserror::Error)]
 pub enum AccountError {
     /// Neither a development shortcut, nor an account name, nor endpoints.
     #[error("names no account: expected UseDevelopmentStorage=true, or AccountName and AccountKey")]
     NoAccount,
     /// A connection string without a key.
-    #[error("has no AccountKey (a SharedAccessSignature is not supported: use a key or an identity)")]
+    #[error("has no AccountKey: use a key, or an identity (AzureWebJobsStorage__accountName)")]
     NoKey,
+    /// A signature, in a setting of its own or behind an endpoint.
+    #[error(
+        "has a SharedAccessSignature, which is not supported: use an AccountKey, or an identity (AzureWebJobsStorage__accountName)"
+    )]
+    Signature,
+    /// Endpoints alone: reading without a credential.
+    #[error("has endpoints and no credential: access without one is not supported, because results are written")]
+    Anonymous,
     /// The key is not base64.
     #[error("has an AccountKey that is not base64")]
     BadKey,
+    /// A name that cannot be part of a URL.
+    #[error("has an AccountName with other characters than letters, digits and -")]
+    BadName,
     /// An endpoint that is not an http(s) URL.
-    #[error("has a {0} that is not an http or https URL")]
+    #[error("has a {0} that is not an http or https URL of an account, without user, query and fragment")]
     BadEndpoint(&'static str),
+    #[error("has a DefaultEndpointsProtocol that is neither http nor https")]
+    BadProtocol,
+    #[error("has an EndpointSuffix that is no host name")]
+    BadSuffix,
+    #[error("has a UseDevelopmentStorage that is not true: leave it out, or write true")]
+    NotDevelopment,
+    #[error("has {0} beside UseDevelopmentStorage=true, which stands for all of it: leave one of the two out")]
+    Beside(&'static str),
+    #[error(
+        "has a DevelopmentStorageProxyUri that is not http://HOST or https://HOST: the services are at ports 10000 and 10001 of that \
+         host"
+    )]
+    BadProxy,
+    #[error("has a DevelopmentStorageProxyUri without UseDevelopmentStorage=true")]
+    ProxyAlone,
+    #[error("has a part that is not NAME=VALUE between its semicolons")]
+    BadPart,
+    #[error("has {0} twice")]
+    Twice(&'static str),
+    /// A name no storage connection string has. It is not told: it may be half of a key.
+    #[error("has a name that no storage connection string has (is it of another service, or in quotes?)")]
+    UnknownName,
+}
+
+/// All names of a storage connection string (Azure.Storage.Common: `Constants.ConnectionStrings`).
+const NAMES: [&str; 15] = [
+    DEVELOPMENT,
+    PROXY,
+    PROTOCOL,
+    NAME,
+    KEY,
+    SUFFIX,
+    SIGNATURE,
+    "BlobEndpoint",
+    "QueueEndpoint",
+    "TableEndpoint",
+    "FileEndpoint",
+    "BlobSecondaryEndpoint",
+    "QueueSecondaryEndpoint",
+    "TableSecondaryEndpoint",
+    "FileSecondaryEndpoint",
+];
+const DEVELOPMENT: &str = "UseDevelopmentStorage";
+const PROXY: &str = "DevelopmentStorageProxyUri";
+const PROTOCOL: &str = "DefaultEndpointsProtocol";
+const NAME: &str = "AccountName";
+const KEY: &str = "AccountKey";
+const SUFFIX: &str = "EndpointSuffix";
+const SIGNATURE: &str = "SharedAccessSignature";
+
+/// The parts of a connection string, by their names.
+struct Parts<'a>(Vec<(&'static str, &'a str)>);
+
+impl<'a> Parts<'a> {
+    fn read(text: &'a str) -> Result<Self, AccountError> {
+        let mut parts: Vec<(&'static str, &'a str)> = Vec::new();
+        for part in text.split(';').map(str::trim).filter(|it| !it.is_empty()) {
+            let (name, value) = part.split_once('=').ok_or(AccountError::BadPart)?;
+            let known = NAMES.into_iter().find(|it| it.eq_ignore_ascii_case(name.trim()));
+            let known = known.ok_or(AccountError::UnknownName)?;
+            if parts.iter().any(|it| it.0 == known) {
+                return Err(AccountError::Twice(known));
+            }
+            parts.push((known, value.trim()));
+        }
+        Ok(Self(parts))
+    }
+
+    /// A part that says something.
+    fn get(&self, name: &str) -> Option<&'a str> {
+        self.0.iter().find(|it| it.0 == name).map(|it| it.1).filter(|it| !it.is_empty())
+    }
+
+    fn has_endpoint(&self) -> bool {
+        self.0.iter().any(|(name, value)| name.ends_with("Endpoint") && !value.is_empty())
+    }
+
+    fn endpoint(&self, field: &'static str, service: &str, account: &str) -> Result<Url, AccountError> {
+        if let Some(url) = self.get(field) {
+            return http_url(url, field);
+        }
+        let scheme = self.get(PROTOCOL).unwrap_or("https").to_ascii_lowercase();
+        if scheme != "http" && scheme != "https" {
+            return Err(AccountError::BadProtocol);
+        }
+        let suffix = self.get(SUFFIX).unwrap_or("core.windows.net");
+        if !is_host_name(suffix) {
+            return Err(AccountError::BadSuffix);
+        }
+        http_url(&format!("{scheme}://{account}.{service}.{suffix}"), field)
+    }
+
+    /// What `UseDevelopmentStorage=true` stands for (Azure.Storage.Common: `GetDevelopmentStorageAccount`).
+    fn development(&self) -> Result<StorageAccount, AccountError> {
+        if !self.get(DEVELOPMENT).is_some_and(|it| it.eq_ignore_ascii_case("true")) {
+            return Err(AccountError::NotDevelopment);
+        }
+        let other = self.0.iter().find(|(name, value)| ![DEVELOPMENT, PROXY].contains(name) && !value.is_empty());
+        if let Some(&(name, _)) = other {
+            return Err(AccountError::Beside(name));
+        }
+        let Some(proxy) = self.get(PROXY) else { return StorageAccount::emulator(10_000, 10_001) };
+        let proxy = http_url(proxy, PROXY).map_err(|_| AccountError::BadProxy)?;
+        // The port is not the proxy's to say, and what follows the host would be lost.
+        if proxy.port().is_some() || proxy.path() != "/" {
+            return Err(AccountError::BadProxy);
+        }
+        StorageAccount::emulator_at(
+            &format!("{}://{}", proxy.scheme(), proxy.host_str().unwrap_or_default()),
+            10_000,
+            10_001,
+        )
+    }
 }
 
 impl StorageAccount {
-    /// Reads a storage connection string (`AccountName=…;AccountKey=…[;BlobEndpoint=…]` or `UseDevelopmentStorage=true`).
+    /// Reads a storage connection string: `UseDevelopmentStorage=true[;DevelopmentStorageProxyUri=…]`, or `AccountName=…;AccountKey=…`
+    /// with endpoints, or with protocol and suffix.
     ///
     /// # Errors
-    /// What is missing or malformed, without the value.
+    /// What is missing, malformed or not supported, without the value.
     pub fn from_connection_string(text: &str) -> Result<Self, AccountError> {
-        let part = |name: &str| {
-            text.split(';')
-                .filter_map(|pair| pair.split_once('='))
-                .find(|(key, _)| key.trim().eq_ignore_ascii_case(name))
-                .map(|(_, value)| value.trim())
-                .filter(|value| !value.is_empty())
-        };
-        if part("UseDevelopmentStorage").is_some_and(|it| it.eq_ignore_ascii_case("true")) {
-            return Self::emulator(10_000, 10_001);
+        let parts = Parts::read(text)?;
+        if parts.0.iter().any(|it| it.0 == DEVELOPMENT) {
+            return parts.development();
         }
-        let name = part("AccountName").ok_or(AccountError::NoAccount)?;
-        let key = part("AccountKey").ok_or(AccountError::NoKey)?;
+        if parts.get(PROXY).is_some() {
+            return Err(AccountError::ProxyAlone);
+        }
+        if parts.get(SIGNATURE).is_some() {
+            return Err(AccountError::Signature);
+        }
+        let Some(name) = parts.get(NAME) else {
+            let is_anonymous = parts.has_endpoint() && parts.get(KEY).is_none();
+            return Err(if is_anonymous { AccountError::Anonymous } else { AccountError::NoAccount });
+        };
+        if !is_account_name(name) {
+            return Err(AccountError::BadName);
+        }
+        let key = parts.get(KEY).ok_or(AccountError::NoKey)?;
         if azure_core::base64::decode(key).is_err() {
             return Err(AccountError::BadKey);
         }
-        let suffix = part("EndpointSuffix").unwrap_or("core.windows.net");
-        let scheme = part("DefaultEndpointsProtocol").unwrap_or("https");
-        let endpoint = |field: &'static str, service: &str| match part(field) {
-            Some(url) => http_url(url, field),
-            None => http_url(&format!("{scheme}://{name}.{service}.{suffix}"), field),
-        };
         Ok(Self {
             name: name.to_owned(),
-            blob_endpoint: endpoint("BlobEndpoint", "blob")?,
-            queue_endpoint: endpoint("QueueEndpoint", "queue")?,
+            blob_endpoint: parts.endpoint("BlobEndpoint", "blob", name)?,
+            queue_endpoint: parts.endpoint("QueueEndpoint", "queue", name)?,
             credential: Credential::SharedKey(Secret::new(key.to_owned())),
         })
+    }
+
+    /// Whether a connection string is the shortcut for the emulator at its usual place.
+    pub fn is_emulator_shortcut(text: &str) -> bool {
+        Parts::read(text)
+            .is_ok_and(|it| it.get(DEVELOPMENT).is_some() && it.get(PROXY).is_none() && it.development().is_ok())
     }
 
     /// The emulator on loopback, at the given ports.
@@ -114,7 +245,11 @@ impl StorageAccount {
     /// # Errors
     /// Never in practice: the URLs are made here.
     pub fn emulator(blob_port: u16, queue_port: u16) -> Result<Self, AccountError> {
-        let at = |port, field| http_url(&format!("http://127.0.0.1:{port}/{EMULATOR_ACCOUNT}"), field);
+        Self::emulator_at("http://127.0.0.1", blob_port, queue_port)
+    }
+
+    fn emulator_at(host: &str, blob_port: u16, queue_port: u16) -> Result<Self, AccountError> {
+        let at = |port, field| http_url(&format!("{host}:{port}/{EMULATOR_ACCOUNT}"), field);
         Ok(Self {
             name: EMULATOR_ACCOUNT.to_owned(),
             blob_endpoint: at(blob_port, "BlobEndpoint")?,
@@ -132,6 +267,9 @@ impl StorageAccount {
         blob_service_uri: Option<&str>,
         client_id: Option<String>,
     ) -> Result<Self, AccountError> {
+        if name.is_some_and(|it| !is_account_name(it)) {
+            return Err(AccountError::BadName);
+        }
         let blob_endpoint = match (blob_service_uri, name) {
             (Some(uri), _) => http_url(uri, "blobServiceUri")?,
             (None, Some(name)) => http_url(&format!("https://{name}.blob.core.windows.net"), "accountName")?,
@@ -209,12 +347,27 @@ impl StorageAccount {
     }
 }
 
+/// Reads an endpoint. A signature behind it is called what it is.
 fn http_url(text: &str, field: &'static str) -> Result<Url, AccountError> {
     let url = Url::parse(text.trim_end_matches('/')).map_err(|_| AccountError::BadEndpoint(field))?;
+    if url.query_pairs().any(|(name, _)| name.eq_ignore_ascii_case("sig")) {
+        return Err(AccountError::Signature);
+    }
+    let is_plain =
+        url.username().is_empty() && url.password().is_none() && url.query().is_none() && url.fragment().is_none();
     match url.scheme() {
-        "http" | "https" if url.has_host() => Ok(url),
+        "http" | "https" if url.has_host() && is_plain => Ok(url),
         _ => Err(AccountError::BadEndpoint(field)),
     }
+}
+
+fn is_account_name(name: &str) -> bool {
+    name.bytes().all(|it| it.is_ascii_alphanumeric() || it == b'-')
+}
+
+fn is_host_name(name: &str) -> bool {
+    name.bytes().all(|it| it.is_ascii_alphanumeric() || matches!(it, b'-' | b'.'))
+        && name.contains(|it: char| it != '.')
 }
 
 /// Signs each try with the account key, as in "Authorize with Shared Key" of the storage REST reference.
@@ -292,26 +445,107 @@ mod tests {
 
     #[test]
     fn a_connection_string_gives_endpoints() {
+        const AZURITE: &str = "DefaultEndpointsProtocol=http;AccountName=devstoreaccount1;AccountKey=aGk=;\
+            BlobEndpoint=http://127.0.0.1:10000/devstoreaccount1;QueueEndpoint=http://127.0.0.1:10001/devstoreaccount1;\
+            TableEndpoint=http://127.0.0.1:10002/devstoreaccount1;";
         let cases = [
-            ("UseDevelopmentStorage=true", "http://127.0.0.1:10000/devstoreaccount1"),
-            ("AccountName=a1;AccountKey=aGk=", "https://a1.blob.core.windows.net/"),
-            ("AccountName=a1;AccountKey=aGk=;BlobEndpoint=http://h:1/a1/", "http://h:1/a1"),
+            (
+                "UseDevelopmentStorage=true",
+                "http://127.0.0.1:10000/devstoreaccount1",
+                "http://127.0.0.1:10001/devstoreaccount1",
+            ),
+            (
+                " usedevelopmentstorage = True ; ;",
+                "http://127.0.0.1:10000/devstoreaccount1",
+                "http://127.0.0.1:10001/devstoreaccount1",
+            ),
+            (
+                "UseDevelopmentStorage=true;DevelopmentStorageProxyUri=http://azurite",
+                "http://azurite:10000/devstoreaccount1",
+                "http://azurite:10001/devstoreaccount1",
+            ),
+            (
+                "DevelopmentStorageProxyUri=https://[::1]/;UseDevelopmentStorage=true",
+                "https://[::1]:10000/devstoreaccount1",
+                "https://[::1]:10001/devstoreaccount1",
+            ),
+            (AZURITE, "http://127.0.0.1:10000/devstoreaccount1", "http://127.0.0.1:10001/devstoreaccount1"),
+            (
+                "AccountName=a1;AccountKey=aGk=",
+                "https://a1.blob.core.windows.net/",
+                "https://a1.queue.core.windows.net/",
+            ),
+            (
+                "defaultendpointsprotocol=HTTP;AccountName=a1;AccountKey=aGk=;EndpointSuffix=core.chinacloudapi.cn",
+                "http://a1.blob.core.chinacloudapi.cn/",
+                "http://a1.queue.core.chinacloudapi.cn/",
+            ),
+            (
+                "AccountName=a1;AccountKey=aGk=;BlobEndpoint=http://h:1/a1/",
+                "http://h:1/a1",
+                "https://a1.queue.core.windows.net/",
+            ),
         ];
-        for (text, blob) in cases {
-            assert_eq!(StorageAccount::from_connection_string(text).unwrap().blob_endpoint.as_str(), blob, "{text}");
+        for (text, blob, queue) in cases {
+            let account =
+                StorageAccount::from_connection_string(text).unwrap_or_else(|error| panic!("{text}: {error}"));
+            assert_eq!((account.blob_endpoint.as_str(), account.queue_endpoint.as_str()), (blob, queue), "{text}");
         }
     }
 
     #[test]
-    fn a_bad_connection_string_is_explained_without_its_value() {
-        for text in [
-            "",
-            "AccountName=a1",
-            "AccountName=a1;AccountKey=hunter2!",
-            "AccountName=a1;AccountKey=aGk=;BlobEndpoint=x",
+    fn a_form_that_is_not_honoured_is_refused_for_what_it_is_without_its_value() {
+        for (text, says) in [
+            ("", "names no account"),
+            ("AccountKey=aGk=", "names no account"),
+            ("AccountName=a1", "no AccountKey"),
+            ("AccountName=a1;AccountKey=hunter2!", "not base64"),
+            ("AccountName=a1;AccountKey=aGk=;BlobEndpoint=hunter2", "BlobEndpoint"),
+            ("AccountName=a1;AccountKey=aGk=;QueueEndpoint=ftp://hunter2", "QueueEndpoint"),
+            ("AccountName=a1;AccountKey=aGk=;BlobEndpoint=https://u:hunter2@h/", "BlobEndpoint"),
+            ("AccountName=a1;AccountKey=aGk=;BlobEndpoint=https://h/?sv=1&sig=hunter2", "SharedAccessSignature"),
+            (
+                "BlobEndpoint=https://a1.blob.core.windows.net/;SharedAccessSignature=sv=2024-08-04&sig=hunter2%3D",
+                "SharedAccessSignature",
+            ),
+            ("AccountName=a1;SharedAccessSignature=sv=2024-08-04&sig=hunter2", "SharedAccessSignature"),
+            ("BlobEndpoint=https://a1.blob.core.windows.net/", "no credential"),
+            ("AccountName=hunter2/../x;AccountKey=aGk=", "AccountName with other"),
+            ("AccountName=a1;AccountKey=aGk=;DefaultEndpointsProtocol=hunter2", "DefaultEndpointsProtocol"),
+            ("AccountName=a1;AccountKey=aGk=;EndpointSuffix=hunter2/x", "EndpointSuffix"),
+            ("UseDevelopmentStorage=hunter2", "UseDevelopmentStorage that is not true"),
+            ("UseDevelopmentStorage=false;AccountName=a1;AccountKey=aGk=", "UseDevelopmentStorage that is not true"),
+            ("UseDevelopmentStorage=true;AccountName=hunter2", "AccountName beside UseDevelopmentStorage"),
+            ("UseDevelopmentStorage=true;DevelopmentStorageProxyUri=hunter2", "DevelopmentStorageProxyUri that is not"),
+            ("UseDevelopmentStorage=true;DevelopmentStorageProxyUri=http://h:8080/hunter2", "ports 10000 and 10001"),
+            ("DevelopmentStorageProxyUri=http://hunter2", "without UseDevelopmentStorage"),
+            ("AccountName=a1;AccountKey=aGk=;hunter2", "not NAME=VALUE"),
+            ("AccountName=a1;AccountName=hunter2;AccountKey=aGk=", "AccountName twice"),
+            ("\"AccountName=a1;AccountKey=hunter2\"", "in quotes"),
+            (
+                "Endpoint=sb://x.servicebus.windows.net/;SharedAccessKeyName=a;SharedAccessKey=hunter2",
+                "another service",
+            ),
         ] {
             let error = StorageAccount::from_connection_string(text).unwrap_err().to_string();
+            assert!(error.contains(says) && !error.contains("hunter2"), "{text}: {error}");
+        }
+        for (name, uri) in [(Some("hunter2/x"), None), (None, Some("https://h/?sig=hunter2")), (None, Some("hunter2"))]
+        {
+            let error = StorageAccount::from_identity(name, uri, None).unwrap_err().to_string();
             assert!(!error.contains("hunter2") && !error.is_empty(), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_emulators_shortcut_is_known_in_every_spelling() {
+        for text in ["UseDevelopmentStorage=true", "useDevelopmentStorage=TRUE;", " UseDevelopmentStorage = true ; "] {
+            assert!(StorageAccount::is_emulator_shortcut(text), "{text}");
+        }
+        for text in
+            ["", "UseDevelopmentStorage=false", "UseDevelopmentStorage=true;DevelopmentStorageProxyUri=http://h"]
+        {
+            assert!(!StorageAccount::is_emulator_shortcut(text), "{text}");
         }
     }
 
