@@ -13,7 +13,10 @@ use std::{
 };
 
 use crate::blob::{BlobSettings, INPUT_CONTAINER, MIB, StorageAccount, Variant};
-use custom_handler::wire::{env, timespan};
+use custom_handler::{
+    files::{HostJson, setting::is_same},
+    wire::env,
+};
 
 /// Folder of the one function that needs storage and a worker.
 pub const BLOB_FUNCTION: &str = "BlobBufferProcessor";
@@ -76,7 +79,7 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         MEMORY_LIMIT_MIB,
         "auto",
-        "the worker's memory limit, in MiB; `auto` is the smallest of cgroup v2, cgroup v1 and MemTotal",
+        "the worker's memory limit, in MiB; `auto`, and the most there is: the smallest limit of its cgroup, those above and MemTotal",
     ),
     Setting {
         secret: true,
@@ -168,8 +171,10 @@ pub fn process_environment() -> Source {
 /// What the front keeps back of `functionTimeout`, so that it answers before the host kills it.
 const ANSWER_MARGIN: Duration = Duration::from_secs(30);
 
-/// Stands for "no limit".
-const LONGEST_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
+/// Stands for "no limit", and for all that is longer: a process does not live that long, and no clock ends before it.
+const LONGEST_TIMEOUT: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+/// The host's default on Premium and on a laptop.
+const USUAL_TIMEOUT: Duration = Duration::from_secs(30 * 60);
 
 impl Settings {
     /// Reads all settings; `package_variant` is `--variant` of the package's host.json.
@@ -211,8 +216,10 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
+    /// A setting by its name in any case; of two the one in the documented case counts.
     fn text(&self, name: &str) -> Option<&'a str> {
-        self.source.get(name).map(|it| it.trim()).filter(|it| !it.is_empty())
+        let any_case = || self.source.iter().rev().find(|it| is_same(it.0, name)).map(|it| it.1);
+        self.source.get(name).or_else(any_case).map(|it| it.trim()).filter(|it| !it.is_empty())
     }
 
     fn problem(&mut self, name: &str, cause: impl fmt::Display) {
@@ -325,21 +332,26 @@ impl<'a> Reader<'a> {
     }
 
     fn invocation_deadline(&mut self) -> Duration {
-        let text = self.text(FUNCTION_TIMEOUT).map(str::to_owned).or_else(|| {
-            let host_json = PathBuf::from(self.text(env::APP_ROOT)?).join("host.json");
-            let host_json: serde_json::Value = serde_json::from_slice(&std::fs::read(host_json).ok()?).ok()?;
-            Some(host_json.get("functionTimeout")?.as_str()?.to_owned())
-        });
-        let timeout = match text.as_deref() {
-            // The host's default on Premium and on a laptop.
-            None => Some(Duration::from_secs(30 * 60)),
-            Some(text) => timespan::parse(text).map(|it| it.min(LONGEST_TIMEOUT)),
+        let settings = || self.source.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        let host = match self.text(env::APP_ROOT) {
+            Some(root) => HostJson::read(&Path::new(root).join("host.json")),
+            None => Ok(HostJson::default()),
         };
-        let deadline = timeout.and_then(|it| it.checked_sub(ANSWER_MARGIN)).filter(|it| !it.is_zero());
-        if deadline.is_none() {
-            self.problem(FUNCTION_TIMEOUT, "(or functionTimeout of host.json) is not an hh:mm:ss above 00:00:30");
-        }
-        deadline.unwrap_or_default()
+        let place = ["functionTimeout"];
+        let timeout = host.map(|it| it.overridden(settings())).and_then(|host| {
+            let timeout = host.time_span(&place)?.unwrap_or(USUAL_TIMEOUT).min(LONGEST_TIMEOUT);
+            let deadline = timeout.checked_sub(ANSWER_MARGIN).filter(|it| !it.is_zero());
+            deadline.ok_or_else(|| {
+                host.unreadable(
+                    &place,
+                    "is not above 00:00:30: the handler answers 30 s before it, and would have no time",
+                )
+            })
+        });
+        timeout.unwrap_or_else(|error| {
+            self.problems.push(error.to_string());
+            Duration::default()
+        })
     }
 }
 
@@ -422,9 +434,54 @@ mod tests {
     fn the_deadline_stays_30_seconds_below_the_function_timeout() {
         assert_eq!(read(&[(FUNCTION_TIMEOUT, "00:10:00")]).unwrap().invocation_deadline, Duration::from_secs(570));
         assert_eq!(read(&[]).unwrap().invocation_deadline, Duration::from_secs(1770));
-        for text in ["00:00:30", "ten", "1:2"] {
-            assert!(read(&[(FUNCTION_TIMEOUT, text)]).is_err(), "{text}");
+        assert_eq!(read(&[(FUNCTION_TIMEOUT, "1:2")]).unwrap().invocation_deadline, Duration::from_secs(62 * 60 - 30));
+        assert_eq!(read(&[(FUNCTION_TIMEOUT, "2.00:00:00")]).unwrap().invocation_deadline.as_secs(), 172_770);
+        for unlimited in ["-1", "10675199.02:48:05.4775807"] {
+            let deadline = read(&[(FUNCTION_TIMEOUT, unlimited)]).unwrap().invocation_deadline;
+            assert!(deadline > Duration::from_secs(1 << 31), "{deadline:?}");
         }
+        for text in ["00:00:30", "ten", "24:00", "-00:10:00", "00:00:18446744073709549568", "", "10675200"] {
+            let error = read(&[(FUNCTION_TIMEOUT, text)]).unwrap_err().to_string();
+            assert!(error.contains(FUNCTION_TIMEOUT), "{error}");
+        }
+    }
+
+    #[test]
+    fn settings_are_found_in_any_case() {
+        let settings = read(&[
+            ("azurefunctionsjobhost__FunctionTimeout", "00:10:00"),
+            ("blob_variant", "streaming"),
+            ("Blob_Block_MiB", "4"),
+        ]);
+        let settings = settings.unwrap();
+        let blob = settings.blob.unwrap();
+        assert_eq!(settings.invocation_deadline, Duration::from_secs(570));
+        assert_eq!((blob.variant, blob.block_bytes), (Variant::Streaming, 4 << 20));
+        let line = read(&[("blob_BLOCK_mib", "hunter2")]).unwrap_err().to_string();
+        assert!(line.contains(BLOCK_MIB) && !line.contains("hunter2"), "{line}");
+    }
+
+    #[test]
+    fn host_json_is_read_as_dotnet_does_or_refused_with_file_and_line() {
+        let root = std::env::temp_dir().join(format!("host-json-{}", std::process::id()));
+        std::fs::create_dir_all(&root).unwrap();
+        let file = root.join("host.json");
+        let read = |text: &str| {
+            std::fs::write(&file, text).unwrap();
+            read(&[(env::APP_ROOT, root.to_str().unwrap())]).map(|it| it.invocation_deadline.as_secs())
+        };
+        for (text, seconds) in [
+            ("\u{feff}{ // as the documentation writes it\n \"FunctionTimeout\": \"1.00:00:00\", }", 86_370),
+            ("{\"functionTimeout\": \"00:05:00\", \"functionTimeout\": \"00:10:00\"}", 570),
+            ("{}", 1_770),
+        ] {
+            assert_eq!(read(text).unwrap(), seconds, "{text}");
+        }
+        for (text, line) in [("{\n \"functionTimeout\": \"soon\"}", 2), ("{\n\n \"functionTimeout\" }", 3), ("", 1)] {
+            let error = read(text).unwrap_err().to_string();
+            assert!(error.contains(&format!("{}: line {line}: ", file.display())), "{error}");
+        }
+        std::fs::remove_dir_all(root).unwrap();
     }
 
     #[test]

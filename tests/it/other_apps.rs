@@ -122,6 +122,20 @@ fn lab_start(app: &Path, arguments: &[&str]) -> Output {
         .unwrap()
 }
 
+/// The app's host.json with one more property, on line 2.
+fn host_json_with(app: &App, property: &str) {
+    let file = app.0.join("host.json");
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(file, text.replacen('{', &format!("{{\n{property},\n"), 1)).unwrap();
+}
+
+/// A function over HTTP with one more property of its trigger.
+fn http_with(app: &App, name: &str, property: &str, value: &str) {
+    let mut trigger = json!({ "type": "httpTrigger", "name": "req", "direction": "in" });
+    trigger[property] = json!(value);
+    app.function(name, json!([trigger]));
+}
+
 /// An app with one fault, and what is said about it.
 struct Fault {
     claim: &'static str,
@@ -177,6 +191,97 @@ const FAULTS: &[Fault] = &[
         arguments: &["--set", "Pictures=AccountName=a;AccountKey=hunter2!"],
         exit: 3,
         says: &["app/OnPicture/function.json: its connection Pictures names storage elsewhere"],
+    },
+    Fault {
+        claim: "a host.json that is no JSON",
+        make: |app| host_json_with(app, "\"functionTimeout\" \"00:10:00\""),
+        arguments: &[],
+        exit: 3,
+        says: &["app/host.json: line 2: a colon is missing"],
+    },
+    Fault {
+        claim: "a time that is none",
+        make: |app| host_json_with(app, "// ten minutes\n\"functionTimeout\": \"ten\""),
+        arguments: &[],
+        exit: 3,
+        says: &["app/host.json: line 3: functionTimeout is no time span"],
+    },
+    Fault {
+        claim: "a time that overflows",
+        make: |app| host_json_with(app, "\"functionTimeout\": \"00:00:18446744073709549568\""),
+        arguments: &[],
+        exit: 3,
+        says: &["app/host.json: line 2: functionTimeout "],
+    },
+    Fault {
+        claim: "a parallelism beyond all numbers",
+        make: |app| {
+            host_json_with(app, "\"extensions\": {\"blobs\": {\"maxDegreeOfParallelism\": 9223372036854775807 } }")
+        },
+        arguments: &[],
+        exit: 3,
+        says: &[
+            "app/host.json: line 2: extensions.blobs.maxDegreeOfParallelism is not a whole number from 1 to 2147483647",
+        ],
+    },
+    Fault {
+        claim: "a setting that overrides with nonsense",
+        make: |_| {},
+        arguments: &["--set", "azurefunctionsjobhost__FUNCTIONTIMEOUT=hunter2"],
+        exit: 3,
+        says: &["app/host.json: functionTimeout, set by azurefunctionsjobhost__FUNCTIONTIMEOUT, is no time span"],
+    },
+    Fault {
+        claim: "a binding whose setting is none",
+        make: |app| http_with(app, "Ask", "route", "%NoSuchPart%/x"),
+        arguments: &[],
+        exit: 3,
+        says: &["app/Ask/function.json: %NoSuchPart% in route of a binding is no app setting", "set NoSuchPart in"],
+    },
+    Fault {
+        claim: "a hub whose setting is none",
+        make: |app| host_json_with(app, "\"extensions\": {\"durableTask\": {\"hubName\": \"%NoSuchHub%\" } }"),
+        arguments: &[],
+        exit: 3,
+        says: &["app/host.json: line 2: extensions.durableTask.hubName has %NoSuchHub%, which is no app setting"],
+    },
+    Fault {
+        claim: "a constraint that is not served",
+        make: |app| http_with(app, "Ask", "route", "{id:regex(^a$)}"),
+        arguments: &[],
+        exit: 3,
+        says: &["app/Ask/function.json: its route cannot be served", "the constraint regex"],
+    },
+    Fault {
+        claim: "no function that is not disabled",
+        make: |app| {
+            for function in ["OnPicture", "OnText"] {
+                fs::remove_dir_all(app.0.join(function)).unwrap();
+            }
+        },
+        arguments: &["--set", "azurewebjobs.ask.disabled=TRUE"],
+        exit: 3,
+        says: &["every function of the app is disabled"],
+    },
+    Fault {
+        claim: "storage by a signature",
+        make: |_| {},
+        arguments: &[
+            "--set",
+            "Pictures=BlobEndpoint=https://a.blob.core.windows.net;SharedAccessSignature=sv=1&sig=hunter2",
+        ],
+        exit: 3,
+        says: &["its connection Pictures names storage elsewhere", "SharedAccessSignature, which is not supported"],
+    },
+    Fault {
+        claim: "storage by an identity",
+        make: |app| {
+            let values = json!({ "Values": { "Pictures__accountName": "a", "Container": "texts" } });
+            app.json("local.settings.json", &values);
+        },
+        arguments: &[],
+        exit: 3,
+        says: &["its connection Pictures names storage elsewhere, by an identity"],
     },
     Fault {
         claim: "a preset for another app",

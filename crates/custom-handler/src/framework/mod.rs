@@ -9,6 +9,7 @@ pub mod clock;
 mod connections;
 pub mod console;
 mod exit;
+pub mod files;
 mod http;
 mod invocation;
 pub mod orchestrator;

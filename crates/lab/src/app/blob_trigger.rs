@@ -34,21 +34,18 @@ pub struct BlobPath {
 }
 
 impl BlobFunction {
-    /// The blob-triggered functions of an app, by name.
+    /// The blob-triggered functions of an app whose names are filled in ([`ScriptRoot::resolved`]), by name.
     ///
     /// # Errors
     /// When one names a path the trigger cannot follow.
     pub fn all(root: &ScriptRoot) -> Result<Vec<Self>, AppError> {
-        root.functions().iter().filter_map(|it| Self::declared(root, it).transpose()).collect()
+        root.functions().iter().filter_map(|it| Self::declared(it).transpose()).collect()
     }
 
-    fn declared(root: &ScriptRoot, function: &FunctionJson) -> Result<Option<Self>, AppError> {
+    fn declared(function: &FunctionJson) -> Result<Option<Self>, AppError> {
         let Some(trigger) = function.binding_of("blobTrigger") else { return Ok(None) };
-        let path = root.resolve(text(trigger, "path")).map_err(|name| {
-            let problem = format!("%{name}% in the trigger path is no app setting");
-            AppError::new(&function.file, problem, format!("set {name} in local.settings.json or with --set"))
-        })?;
-        let path = BlobPath::parse(&path).ok_or_else(|| {
+        let path = text(trigger, "path");
+        let path = BlobPath::parse(path).ok_or_else(|| {
             let problem = format!("the trigger path {path:?} cannot be followed");
             AppError::new(&function.file, problem, "write `container/{name}`, with at most one parameter")
         })?;

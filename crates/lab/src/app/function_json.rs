@@ -1,7 +1,8 @@
 //! One function as its `function.json` declares it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use custom_handler::files::{Document, Unreadable, field, host_json::document};
 use serde_json::Value;
 
 #[derive(Clone, Debug)]
@@ -11,6 +12,24 @@ pub struct FunctionJson {
     /// Its bindings, the trigger among them.
     pub bindings: Vec<Value>,
     pub file: PathBuf,
+}
+
+/// Reads the bindings of a function's text.
+///
+/// # Errors
+/// When it is not JSON, or its bindings are none.
+pub(super) fn bindings(file: &Path, text: &[u8]) -> Result<Vec<Value>, Unreadable> {
+    let read: Document = document(file, text)?;
+    let wrong = |path: &[&str], reason: &str| Unreadable::new(file, read.line(path), reason);
+    let bindings = match field(&read.value, "bindings") {
+        Value::Null => return Ok(Vec::new()),
+        Value::Array(bindings) => bindings,
+        _ => return Err(wrong(&["bindings"], "bindings is no array")),
+    };
+    if let Some(at) = bindings.iter().position(|it| !it.is_object()) {
+        return Err(wrong(&["bindings", &at.to_string()], "a binding is no object"));
+    }
+    Ok(bindings.clone())
 }
 
 impl FunctionJson {
@@ -25,8 +44,9 @@ impl FunctionJson {
     }
 }
 
-pub(super) fn text<'a>(binding: &'a Value, field: &str) -> &'a str {
-    binding[field].as_str().unwrap_or_default()
+/// A property of a binding, by its name in any case; empty where it is no text.
+pub(crate) fn text<'a>(binding: &'a Value, name: &str) -> &'a str {
+    field(binding, name).as_str().unwrap_or_default()
 }
 
 fn is_of(binding: &Value, kind: &str) -> bool {
@@ -35,7 +55,7 @@ fn is_of(binding: &Value, kind: &str) -> bool {
 
 /// Whether a binding is of a type and direction.
 pub fn is_binding(binding: &Value, kind: &str, direction: &str) -> bool {
-    is_of(binding, kind) && binding["direction"].as_str().unwrap_or("in").eq_ignore_ascii_case(direction)
+    is_of(binding, kind) && field(binding, "direction").as_str().unwrap_or("in").eq_ignore_ascii_case(direction)
 }
 
 pub(super) fn is_trigger(binding: &Value) -> bool {
@@ -44,11 +64,8 @@ pub(super) fn is_trigger(binding: &Value) -> bool {
 
 /// Whether a trigger asks for deferred binding.
 pub(super) fn is_deferred(trigger: &Value) -> bool {
-    let properties = trigger["properties"].as_object();
-    let value = properties
-        .and_then(|it| it.iter().find(|(name, _)| name.eq_ignore_ascii_case("supportsDeferredBinding")))
-        .map(|(_, value)| value);
-    value.is_some_and(|it| it == true || it.as_str().is_some_and(|it| it.eq_ignore_ascii_case("true")))
+    let value = field(field(trigger, "properties"), "supportsDeferredBinding");
+    value == true || value.as_str().is_some_and(|it| it.eq_ignore_ascii_case("true"))
 }
 
 /// Whether a binding has an `{expression}`, which beside a trigger turns deferred binding off.

@@ -3,11 +3,13 @@
 pub mod blob_message;
 pub mod blob_trigger;
 mod error;
-mod function_json;
+pub(crate) mod function_json;
+mod host_settings;
 pub mod own;
 pub mod package;
 pub mod preset;
 pub mod redrive;
+pub mod route;
 pub mod running;
 mod script_root;
 mod source;
@@ -15,5 +17,7 @@ pub mod stage;
 
 pub use error::AppError;
 pub use function_json::{FunctionJson, is_binding};
+pub use host_settings::HostSettings;
 pub use script_root::ScriptRoot;
 pub use source::AppSource;
+pub(crate) use source::Start;

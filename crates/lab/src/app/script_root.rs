@@ -5,31 +5,39 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use custom_handler::files::{HostJson, field, host_json::document, setting};
 use serde_json::Value;
 
-use super::{AppError, function_json::FunctionJson};
+use super::{
+    AppError, HostSettings,
+    function_json::{FunctionJson, bindings},
+};
+use incident_labs::settings::process_environment;
 
-/// Prefix of an override; `__` stands between the names on the way to a value (host: `HostJsonFileConfigurationSource`
-/// below the environment).
-const OVERRIDE: &str = "AzureFunctionsJobHost__";
+/// The way out of a file that is not JSON.
+const MEND_JSON: &str = "make it valid JSON (comments and trailing commas are)";
+const MEND_HOST_JSON: &str = "write a value that the host reads: docs/limits.md has them";
 
 /// An app's files and its settings.
 ///
 /// - No other code reads `host.json`, `function.json` or `local.settings.json` of a served app.
 /// - [`ScriptRoot::host`] shows `host.json` as the settings override it.
-/// - Of two settings with one name the later counts.
+/// - Names of settings are compared without regard to case, and of two with one name the later counts.
+/// - A function that the settings switch off, or that `functions` of `host.json` leaves out, is none of its functions.
 #[derive(Clone, Debug)]
 pub struct ScriptRoot {
     path: PathBuf,
+    /// As their files are written.
+    declared: Vec<FunctionJson>,
     functions: Vec<FunctionJson>,
-    /// `host.json` as it is written.
-    declared: Value,
-    host: Value,
+    disabled: Vec<String>,
+    host: HostJson,
     settings: Vec<(String, String)>,
 }
 
 impl ScriptRoot {
-    /// Reads a script root. Its settings are the `Values` of `local.settings.json`, which need not be there.
+    /// Reads a script root. Its settings are the `Values` of `local.settings.json`, which need not be there; what the environment
+    /// says about the host wins over them, as under Core Tools.
     ///
     /// # Errors
     /// When a file cannot be read or is not JSON.
@@ -38,10 +46,11 @@ impl ScriptRoot {
         let path = root.canonicalize().map_err(|error| AppError::new(root, error, way_out))?;
         let file = path.join("host.json");
         let text = fs::read(&file).map_err(|error| AppError::new(&file, error, way_out))?;
-        let declared = parse(&file, &text)?;
-        let functions = functions(&path)?;
-        let settings = local_settings(&path.join("local.settings.json"))?;
-        Ok(Self { path, functions, host: Value::Null, declared, settings }.overridden())
+        let host = HostJson::of(&file, &text).map_err(|error| AppError::unreadable(&error, MEND_JSON))?;
+        let declared = functions(&path)?;
+        let mut settings = local_settings(&path.join("local.settings.json"))?;
+        settings.extend(process_environment().into_iter().filter(|it| setting::key(&it.0).starts_with(OVERRIDES)));
+        Ok(Self { path, declared, functions: Vec::new(), disabled: Vec::new(), host, settings }.overridden())
     }
 
     /// Adds settings below those the app has.
@@ -59,13 +68,55 @@ impl ScriptRoot {
     }
 
     fn overridden(mut self) -> Self {
-        self.host = self.declared.clone();
-        for (name, value) in &self.settings {
-            if let Some(place) = name.strip_prefix(OVERRIDE) {
-                set(&mut self.host, place, value);
+        self.settings = last_of_each(self.settings);
+        self.host = self.host.overridden(self.settings.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+        let (functions, disabled): (Vec<_>, Vec<_>) =
+            self.declared.iter().cloned().partition(|it| self.is_enabled(&it.name));
+        self.functions = functions;
+        self.disabled = disabled.into_iter().map(|it| it.name).collect();
+        self
+    }
+
+    /// Whether the host would start a function's listener (WebJobs SDK: `HostListenerFactory`; host: `functions` of host.json).
+    fn is_enabled(&self, function: &str) -> bool {
+        let names = [format!("AzureWebJobs.{function}.Disabled"), format!("AzureWebJobs_{function}_Disabled")];
+        let is_off = names.iter().filter_map(|it| self.setting(it)).any(setting::is_on);
+        // What cannot be read is told where the host's options are.
+        let chosen = self.host.list(&["functions"]).unwrap_or_default();
+        !is_off && (chosen.is_empty() || chosen.iter().any(|it| it.eq_ignore_ascii_case(function)))
+    }
+
+    /// Fills in each `%NAME%` in its bindings, as the host does when it reads them.
+    ///
+    /// # Errors
+    /// The function, the property and the name, where a name is no setting.
+    pub fn resolved(mut self) -> Result<Self, AppError> {
+        let mut functions = std::mem::take(&mut self.functions);
+        for function in &mut functions {
+            for binding in &mut function.bindings {
+                self.resolve_in(binding, "").map_err(|(place, cause)| {
+                    let problem = format!("{} in {place} of a binding {}", cause.text, cause.reason);
+                    AppError::new(&function.file, problem, cause.way_out())
+                })?;
             }
         }
-        self
+        self.functions = functions;
+        Ok(self)
+    }
+
+    fn resolve_in(&self, value: &mut Value, place: &str) -> Result<(), (String, Unresolved)> {
+        match value {
+            Value::String(text) => {
+                *text = self.resolve(text).map_err(|cause| (place.to_owned(), cause))?;
+                Ok(())
+            }
+            Value::Array(items) => items.iter_mut().try_for_each(|it| self.resolve_in(it, place)),
+            Value::Object(fields) => fields.iter_mut().try_for_each(|(name, it)| {
+                let inside = if place.is_empty() { name.clone() } else { format!("{place}.{name}") };
+                self.resolve_in(it, &inside)
+            }),
+            _ => Ok(()),
+        }
     }
 
     /// The folder itself, absolute.
@@ -73,8 +124,27 @@ impl ScriptRoot {
         &self.path
     }
 
-    pub fn host(&self) -> &Value {
+    pub fn host(&self) -> &HostJson {
         &self.host
+    }
+
+    /// What `host.json` says, typed, with the names in the hub's name filled in.
+    ///
+    /// # Errors
+    /// What in it cannot be read.
+    pub fn host_settings(&self) -> Result<HostSettings, AppError> {
+        let mut settings =
+            HostSettings::read(&self.host).map_err(|error| AppError::unreadable(&error, MEND_HOST_JSON))?;
+        settings.hub_name = self.hub_name(&settings.hub_name)?;
+        Ok(settings)
+    }
+
+    fn hub_name(&self, written: &str) -> Result<String, AppError> {
+        self.resolve(written).map_err(|cause| {
+            let place = ["extensions", "durableTask", "hubName"];
+            let problem = self.host.unreadable(&place, format_args!("has {}, which {}", cause.text, cause.reason));
+            AppError::unreadable(&problem, cause.way_out())
+        })
     }
 
     /// An error about `host.json`.
@@ -82,36 +152,89 @@ impl ScriptRoot {
         AppError::new(&self.path.join("host.json"), problem, way_out)
     }
 
-    /// All functions, by name.
+    /// The functions that run, by name.
     pub fn functions(&self) -> &[FunctionJson] {
         &self.functions
     }
 
-    /// App settings in order, repeated names included.
+    /// Names of those that are switched off.
+    pub fn disabled(&self) -> &[String] {
+        &self.disabled
+    }
+
+    /// App settings in order, each name once.
     pub fn settings(&self) -> &[(String, String)] {
         &self.settings
     }
 
     pub fn setting(&self, name: &str) -> Option<&str> {
-        self.settings.iter().rev().find(|it| it.0 == name).map(|it| it.1.as_str())
+        self.settings.iter().rev().find(|it| setting::is_same(&it.0, name)).map(|it| it.1.as_str())
     }
 
-    /// Replaces each `%NAME%` by the setting of that name.
+    /// Whether settings stand below a name, as `NAME__accountName` does.
+    pub(crate) fn has_section(&self, name: &str) -> bool {
+        let section = setting::key(name) + ":";
+        self.settings.iter().any(|it| setting::key(&it.0).starts_with(&section))
+    }
+
+    /// Replaces each `%NAME%` by the setting of that name, or the variable of the environment (WebJobs SDK: `NameResolverExtensions`).
     ///
     /// # Errors
-    /// A name that is no setting.
-    pub(super) fn resolve(&self, text: &str) -> Result<String, String> {
+    /// A name that is neither, or a sign without a partner.
+    pub(crate) fn resolve(&self, text: &str) -> Result<String, Unresolved> {
         let mut resolved = String::new();
-        for (at, part) in text.split('%').enumerate() {
-            // Every other part stands between two signs.
-            resolved += if at % 2 == 0 { part } else { self.setting(part).ok_or_else(|| part.to_owned())? };
+        let mut rest = text;
+        while let Some((before, after)) = rest.split_once('%') {
+            let (name, after) = after.split_once('%').ok_or_else(|| Unresolved::without_partner(text))?;
+            resolved += before;
+            resolved += &self.variable(name).ok_or_else(|| Unresolved::unknown(name))?;
+            rest = after;
         }
-        Ok(resolved)
+        Ok(resolved + rest)
+    }
+
+    fn variable(&self, name: &str) -> Option<String> {
+        let of_environment =
+            || process_environment().into_iter().find(|it| setting::is_same(&it.0, name)).map(|it| it.1);
+        self.setting(name).map(str::to_owned).or_else(of_environment)
     }
 }
 
-fn parse(file: &Path, text: &[u8]) -> Result<Value, AppError> {
-    serde_json::from_slice(text).map_err(|error| AppError::new(file, error, "make it valid JSON, without comments"))
+/// How the settings that override `host.json` begin, in the form that is compared.
+const OVERRIDES: &str = "azurefunctionsjobhost:";
+
+/// Of settings with one name the last, in the place of the last.
+fn last_of_each(settings: Vec<(String, String)>) -> Vec<(String, String)> {
+    let mut seen = std::collections::HashSet::new();
+    let mut kept: Vec<_> = settings.into_iter().rev().filter(|it| seen.insert(setting::key(&it.0))).collect();
+    kept.reverse();
+    kept
+}
+
+/// A `%NAME%` that cannot be filled in.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Unresolved {
+    /// As it is written.
+    pub text: String,
+    pub reason: &'static str,
+    name: Option<String>,
+}
+
+impl Unresolved {
+    fn unknown(name: &str) -> Self {
+        Self { text: format!("%{name}%"), reason: "is no app setting", name: Some(name.to_owned()) }
+    }
+
+    fn without_partner(text: &str) -> Self {
+        Self { text: format!("{text:?}"), reason: "has a % without a partner", name: None }
+    }
+
+    pub(crate) fn way_out(&self) -> String {
+        match &self.name {
+            Some(name) => format!("set {name} in local.settings.json or with --set"),
+            None => "write %NAME%, with a sign on both sides".to_owned(),
+        }
+    }
 }
 
 fn functions(root: &Path) -> Result<Vec<FunctionJson>, AppError> {
@@ -125,7 +248,7 @@ fn functions(root: &Path) -> Result<Vec<FunctionJson>, AppError> {
             continue;
         }
         let text = fs::read(&file).map_err(|error| unreadable(&file, error))?;
-        let bindings = parse(&file, &text)?["bindings"].as_array().cloned().unwrap_or_default();
+        let bindings = bindings(&file, &text).map_err(|error| AppError::unreadable(&error, MEND_JSON))?;
         let name = folder.file_name().and_then(|it| it.to_str()).unwrap_or_default().to_owned();
         functions.push(FunctionJson { name, bindings, file });
     }
@@ -140,32 +263,25 @@ fn local_settings(file: &Path) -> Result<Vec<(String, String)>, AppError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(AppError::new(file, error, "make it readable for this user, or remove it")),
     };
-    let local = parse(file, &text)?;
-    if local["IsEncrypted"] == true {
+    let local = document(file, &text).map_err(|error| AppError::unreadable(&error, MEND_JSON))?;
+    let is_encrypted = field(&local.value, "IsEncrypted");
+    if is_encrypted == true || is_encrypted.as_str().is_some_and(setting::is_on) {
         return Err(AppError::new(file, "its values are encrypted", "decrypt it with `func settings decrypt`"));
     }
-    let values = local["Values"].as_object().into_iter().flatten();
+    let values = match field(&local.value, "Values") {
+        Value::Object(values) => values,
+        Value::Null => return Ok(Vec::new()),
+        _ => return Err(AppError::new(file, "Values is no object", "write {\"NAME\": \"value\"}")),
+    };
     let text = |(name, value): (&String, &Value)| match value {
         Value::String(text) => Ok((name.clone(), text.clone())),
         Value::Number(_) | Value::Bool(_) => Ok((name.clone(), value.to_string())),
-        _ => Err(AppError::new(file, format!("{name} in Values is not text"), "write the value in quotes")),
+        _ => {
+            let line = local.line(&["Values", name]).unwrap_or_default();
+            Err(AppError::new(file, format!("line {line}: {name} in Values is not text"), "write the value in quotes"))
+        }
     };
-    values.map(text).collect()
-}
-
-fn set(host: &mut Value, place: &str, value: &str) {
-    let mut at = host;
-    for name in place.split("__") {
-        let Some(object) = at.as_object_mut() else { return };
-        let known = object.keys().find(|it| it.eq_ignore_ascii_case(name)).cloned();
-        at =
-            object.entry(known.unwrap_or_else(|| name.to_owned())).or_insert_with(|| Value::Object(Default::default()));
-    }
-    // Configuration is text to the host; here a number or a flag has to look like one.
-    *at = match serde_json::from_str(value) {
-        Ok(scalar @ (Value::Number(_) | Value::Bool(_) | Value::Array(_))) => scalar,
-        _ => Value::String(value.to_owned()),
-    };
+    values.iter().map(text).collect()
 }
 
 #[cfg(test)]
@@ -199,7 +315,7 @@ mod tests {
         let read = ScriptRoot::read(root.path()).unwrap().with_settings(settings);
         let wanted =
             json!({ "functionTimeout": "00:00:40", "extensions": { "blobs": { "maxDegreeOfParallelism": 1 } } });
-        assert_eq!(*read.host(), wanted);
+        assert_eq!(*read.host().value(), wanted);
     }
 
     #[test]
@@ -216,22 +332,76 @@ mod tests {
 
     #[test]
     fn what_is_wrong_names_the_file_and_the_way_out() {
-        let cases: [(&[(&str, &str)], &str); 5] = [
+        let cases: [(&[(&str, &str)], &str); 7] = [
             (&[], "host.json: No such file or directory (os error 2); give --script-root a folder with host.json"),
-            (&[("host.json", "{")], "host.json: EOF while parsing an object at line 1 column 1; make it valid JSON"),
-            (&[("host.json", "{}"), ("F/function.json", "?")], "F/function.json: expected value"),
+            (
+                &[("host.json", "{\n")],
+                "host.json: line 2: the text ends inside of what begins in line 1; make it valid JSON",
+            ),
+            (&[("host.json", "{}"), ("F/function.json", "?")], "F/function.json: line 1: a value is missing"),
+            (&[("host.json", "[]")], "host.json: line 1: the top of the file is no object"),
+            (
+                &[("host.json", "{}"), ("F/function.json", "{\n\"bindings\": [\n5]}")],
+                "F/function.json: line 3: a binding is no object",
+            ),
             (
                 &[("host.json", "{}"), ("local.settings.json", r#"{"IsEncrypted":true}"#)],
                 "local.settings.json: its values are encrypted; decrypt it",
             ),
             (
                 &[("host.json", "{}"), ("local.settings.json", r#"{"Values":{"A":{}}}"#)],
-                "local.settings.json: A in Values is not text; write the value in quotes",
+                "local.settings.json: line 1: A in Values is not text; write the value in quotes",
             ),
         ];
         for (files, wanted) in cases {
             let error = ScriptRoot::read(root(files).path()).unwrap_err().to_string();
             assert!(error.contains(wanted), "{error}");
         }
+    }
+
+    #[test]
+    fn names_of_settings_are_compared_without_regard_to_case() {
+        let local = "\u{feff}{ // of Core Tools\n\"values\": {\"My_Setting\": \"local\", \"Other\": \"x\",}, }";
+        let root = root(&[("host.json", "{}"), ("local.settings.json", local)]);
+        let read = ScriptRoot::read(root.path()).unwrap().with_settings(pairs(&[("MY_SETTING", "given")]));
+        assert_eq!((read.setting("my_setting"), read.setting("OTHER")), (Some("given"), Some("x")));
+        assert_eq!(read.settings().iter().filter(|it| it.0.eq_ignore_ascii_case("my_setting")).count(), 1);
+    }
+
+    #[test]
+    fn a_function_is_disabled_by_a_setting_in_any_case_or_left_out_by_host_json() {
+        let function = r#"{"bindings":[]}"#;
+        let files = [("A/function.json", function), ("B/function.json", function), ("C/function.json", function)];
+        let names = |host: &str, settings: &[(&str, &str)]| {
+            let root = root(&[&[("host.json", host)][..], &files].concat());
+            let read = ScriptRoot::read(root.path()).unwrap().with_settings(pairs(settings));
+            (read.functions().iter().map(|it| it.name.clone()).collect::<String>(), read.disabled().concat())
+        };
+        let cases: [(&str, &[(&str, &str)], &str, &str); 5] = [
+            ("{}", &[], "ABC", ""),
+            ("{}", &[("azurewebjobs.b.DISABLED", "True")], "AC", "B"),
+            ("{}", &[("AzureWebJobs.A.Disabled", "1"), ("AzureWebJobs_C_Disabled", "true")], "B", "AC"),
+            ("{}", &[("AzureWebJobs.A.Disabled", "false"), ("AzureWebJobs.B.Disabled", "")], "ABC", ""),
+            (r#"{"Functions":["a","C"]}"#, &[("AzureWebJobs.C.Disabled", "1")], "A", "BC"),
+        ];
+        for (host, settings, enabled, disabled) in cases {
+            assert_eq!(names(host, settings), (enabled.to_owned(), disabled.to_owned()), "{host} {settings:?}");
+        }
+    }
+
+    #[test]
+    fn names_between_percent_signs_are_filled_in_wherever_a_binding_has_them() {
+        let function = r#"{"bindings":[{"type":"queue","QueueName":"%Q%-%q%","properties":{"deep":["%Q%"]}}]}"#;
+        let root = root(&[("host.json", "{}"), ("F/function.json", function)]);
+        let read = ScriptRoot::read(root.path()).unwrap();
+        let resolved = read.clone().with_settings(pairs(&[("q", "50%")])).resolved().unwrap();
+        let binding = &resolved.functions()[0].bindings[0];
+        assert_eq!((&binding["QueueName"], &binding["properties"]["deep"][0]), (&json!("50%-50%"), &json!("50%")));
+        let error = read.resolved().unwrap_err().to_string();
+        assert!(error.ends_with(
+            "F/function.json: %Q% in QueueName of a binding is no app setting; set Q in local.settings.json or with --set"
+        ));
+        let plain = ScriptRoot::read(root.path()).unwrap();
+        assert_eq!(plain.resolve("50%").unwrap_err().reason, "has a % without a partner");
     }
 }

@@ -6,7 +6,7 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-use serde_json::Value;
+use custom_handler::files::{HostJson, Unreadable};
 
 use super::AppError;
 use incident_labs::functions;
@@ -36,6 +36,7 @@ impl AppSource {
     pub fn read(folder: &Path) -> Result<Self, AppError> {
         let file = folder.join("host.json");
         let host_json = fs::read(&file).map_err(|error| AppError::new(&file, error, WAY_OUT))?;
+        HostJson::of(&file, &host_json).map_err(|error| AppError::unreadable(&error, "make it valid JSON"))?;
         let nested = folder.join("functions");
         let is_flat = !nested.is_dir();
         let functions = if is_flat { read_functions(folder, false)? } else { read_functions(&nested, true)? };
@@ -79,10 +80,13 @@ impl AppSource {
         self.functions.keys().map(String::as_str).collect()
     }
 
-    /// What `host.json` starts; nothing where it does not say.
-    pub(super) fn executable(&self) -> PathBuf {
-        let host: Value = serde_json::from_slice(&self.host_json).unwrap_or_default();
-        host["customHandler"]["description"]["defaultExecutablePath"].as_str().unwrap_or_default().into()
+    /// Where what `host.json` starts is, and where it starts it, below the folder.
+    ///
+    /// # Errors
+    /// When it does not say.
+    pub(super) fn start(&self) -> Result<Start, Unreadable> {
+        let folder = self.folder.as_deref().unwrap_or(Path::new(""));
+        Start::of(&HostJson::of(&folder.join("host.json"), &self.host_json)?)
     }
 
     /// The executable of this app, where `host.json` has it.
@@ -91,12 +95,14 @@ impl AppSource {
     /// When it is not there.
     pub fn handler(&self) -> Result<PathBuf, AppError> {
         let folder = self.folder.as_deref().unwrap_or(Path::new(""));
-        let (name, file) = (self.executable(), folder.join(self.executable()));
-        if is_inside(&name) && file.is_file() {
+        let way_out = "build the handler there, or give it with --handler";
+        let start = self.start().map_err(|error| AppError::unreadable(&error, way_out))?;
+        let file = folder.join(&start.executable);
+        if is_inside(&start.executable) && file.is_file() {
             return Ok(file);
         }
-        let problem = format!("it starts {name:?}, and there is no such file in {}", folder.display());
-        Err(AppError::new(&folder.join("host.json"), problem, "build the handler there, or give it with --handler"))
+        let problem = format!("it starts {:?}, and there is no such file in {}", start.executable, folder.display());
+        Err(AppError::new(&folder.join("host.json"), problem, way_out))
     }
 
     /// Its `local.settings.json`, if there is one.
@@ -112,6 +118,41 @@ impl AppSource {
             Err(error) => Err(AppError::new(&file, error, "make it readable for this user, or remove it")),
         }
     }
+}
+
+/// How a handler is started, as `host.json` says it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Start {
+    /// Where the executable is: relative to the script root, if it is shipped with the app.
+    pub executable: PathBuf,
+    /// Folder it is started in; empty for the script root.
+    pub working_directory: PathBuf,
+    /// The executable without `workerDirectory`: looked up on `PATH` where there is no such file.
+    pub as_written: PathBuf,
+}
+
+impl Start {
+    /// Reads `customHandler.description`. A relative executable is looked for in `workerDirectory`, never in `workingDirectory`.
+    ///
+    /// # Errors
+    /// When a value is no text, or there is no executable.
+    pub(crate) fn of(host: &HostJson) -> Result<Self, Unreadable> {
+        let text = |name: &str| host.text(&["customHandler", "description", name]).map(Option::unwrap_or_default);
+        let executable = text("defaultExecutablePath")?;
+        if executable.is_empty() {
+            let place = ["customHandler", "description", "defaultExecutablePath"];
+            let reason = format!("missing field {}, which names the handler", place.join("."));
+            return Err(Unreadable { reason, ..host.unreadable(&place, "") });
+        }
+        let inside = Path::new(&text("workerDirectory")?).join(&executable);
+        let working_directory = plain(Path::new(&text("workingDirectory")?));
+        Ok(Self { executable: plain(&inside), working_directory, as_written: executable.into() })
+    }
+}
+
+/// The path without `.`: `./bin//handler` is `bin/handler`.
+fn plain(path: &Path) -> PathBuf {
+    path.components().filter(|it| *it != Component::CurDir).collect()
 }
 
 /// Whether a path names a file below the folder it is joined to.
@@ -148,6 +189,22 @@ mod tests {
         let mut known = functions::names();
         known.sort_unstable();
         assert_eq!(carried.functions.keys().collect::<Vec<_>>(), known);
+    }
+
+    #[test]
+    fn what_is_started_is_found_wherever_host_json_names_it() {
+        for (description, executable, folder) in [
+            (r#""defaultExecutablePath": "handler""#, "handler", ""),
+            (r#""DEFAULTExecutablePath": "./handler", "workingDirectory": "./data/""#, "handler", "data"),
+            (r#""defaultExecutablePath": "bin/handler", "workingDirectory": "bin""#, "bin/handler", "bin"),
+            (r#""defaultExecutablePath": "handler", "workerDirectory": "bin""#, "bin/handler", ""),
+        ] {
+            let text = format!("{{\"customHandler\": {{\"Description\": {{{description}}} }} }}");
+            let start = Start::of(&HostJson::of(Path::new("host.json"), text.as_bytes()).unwrap()).unwrap();
+            let found = (start.executable.to_str(), start.working_directory.to_str());
+            assert_eq!(found, (Some(executable), Some(folder)), "{description}");
+        }
+        assert!(Start::of(&HostJson::default()).is_err());
     }
 
     #[test]

@@ -8,8 +8,8 @@ use tokio::time::{Instant, sleep, timeout};
 use super::listener::{HttpHost, HttpParts, HttpPort};
 use super::{
     blob_trigger::{BlobTrigger, TriggerParts, TriggerSettings},
-    host::{Echo, Host, HostLog, HostOptions, Identity},
-    surroundings::{check, provide},
+    host::{Echo, Host, HostLog, HostOptions, Identity, Level},
+    surroundings::{check, preview, provide},
     task_hub::TaskHub,
 };
 use crate::{
@@ -77,17 +77,22 @@ impl Session {
     /// What could not be started.
     pub async fn start(options: SessionOptions) -> anyhow::Result<Self> {
         let SessionOptions { folder, script_root, containers, pace, port, echo } = options;
-        let functions = BlobFunction::all(&script_root)?;
-        check(&script_root, &functions)?;
-        HostOptions::new(&script_root)?.check_executable(&script_root)?;
         let listener = port.listen().await?;
+        let port = listener.local_addr()?.port();
+        let previewed = preview(&script_root, port)?;
+        let functions = BlobFunction::all(&previewed)?;
+        check(&previewed, &functions)?;
+        HostOptions::new(&previewed)?.check_executable(&previewed)?;
         let azurite = if functions.is_empty() { None } else { Some(Azurite::start(&folder, Ports::Free).await?) };
-        let root = provide(script_root, &folder, azurite.as_ref(), listener.local_addr()?.port());
+        let root = provide(script_root, &folder, azurite.as_ref(), port).resolved()?;
         let tables = Tables::open(&folder.tables()).context("open the tables")?;
         let mut host_options = HostOptions::new(&root)?;
         // The handler's rows and the host's are joined by the ids that the host sends only then.
         host_options.telemetry_configured = true;
         let log = HostLog::new(tables.clone(), Identity::new(&host_options.app_name), echo);
+        for function in root.disabled() {
+            log.write("Host.Startup", Level::Information, format!("Function 'Functions.{function}' is disabled"));
+        }
         let host =
             Host::start(host_options, log.clone()).await.context("find a free port on 127.0.0.1 for the handler")?;
         let parts = HttpParts { hub_file: folder.task_hub(), host: host.clone(), log: log.clone(), tables };
@@ -95,7 +100,7 @@ impl Session {
         let blobs = match azurite {
             None => None,
             Some(azurite) => {
-                let mut settings = TriggerSettings::new(&root);
+                let mut settings = TriggerSettings::new(&root)?;
                 if let Some(pace) = pace {
                     (settings.listing_interval, settings.poll_max) = (pace, pace);
                 }

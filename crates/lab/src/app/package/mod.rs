@@ -10,7 +10,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use serde_json::{Value, json};
+use custom_handler::files::HostJson;
+use serde_json::json;
 use sha2::{Digest, Sha256};
 use zip::{CompressionMethod, DateTime, ZipWriter, write::SimpleFileOptions};
 
@@ -84,11 +85,15 @@ pub fn package(package: &Package, app: &AppSource, handler: &Path, out: &Path) -
     Ok(Written { path, bytes: bytes.len() as u64, sha256 })
 }
 
+/// Overrides the arguments in host.json, in whatever case it names them.
+const ARGUMENTS: &str = "AzureFunctionsJobHost__customHandler__description__arguments";
+
 /// The variant is an argument of the executable: app settings still win over it.
 fn add_arguments(host_json: &Path, variant: Variant) -> Result<(), PackageError> {
     let text = fs::read(host_json).map_err(io_error(host_json))?;
-    let mut host: Value = serde_json::from_slice(&text).map_err(|error| io_error(host_json)(error.into()))?;
-    host["customHandler"]["description"]["arguments"] = json!(["--variant", variant.name()]);
+    let read = HostJson::of(host_json, &text).map_err(|error| io_error(host_json)(io::Error::other(error)))?;
+    let arguments = json!(["--variant", variant.name()]).to_string();
+    let host = read.overridden([(ARGUMENTS, arguments.as_str())]).value().clone();
     let text = serde_json::to_string_pretty(&host).unwrap_or_default() + "\n";
     fs::write(host_json, text).map_err(io_error(host_json))
 }

@@ -1,7 +1,7 @@
 //! Staging: the flat script root a Functions host wants, made from an allow-list, and refused when the host would
 //! silently ignore or misread a part of it.
 
-mod rules;
+pub(in crate::app) mod rules;
 
 use std::{
     collections::BTreeMap,
@@ -12,7 +12,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use super::AppSource;
+use super::{AppSource, source::is_inside};
 
 /// Name of the executable in the script root and in `host.json`.
 pub const HANDLER: &str = "handler";
@@ -41,10 +41,11 @@ fn io_error(path: &Path) -> impl FnOnce(io::Error) -> StageError {
     move |source| StageError::Io { path, source }
 }
 
+/// A file of a script root.
 #[derive(Debug)]
-struct Entry {
-    content: Vec<u8>,
-    mode: u32,
+pub(in crate::app) struct Entry {
+    pub content: Vec<u8>,
+    pub mode: u32,
 }
 
 /// Flattens an app and its handler into `out`. `known` are the functions the handler has code for. Equal input gives equal
@@ -67,7 +68,8 @@ pub fn stage_some(
     known: &[&str],
     wanted: &[&str],
 ) -> Result<(), StageError> {
-    let place = if app.is_own() { HANDLER.into() } else { app.executable() };
+    let start = app.start().unwrap_or_default();
+    let place = if app.is_own() { HANDLER.into() } else { start.executable };
     let mut entries = entries(app, handler, &place)?;
     let problems = rules::problems(&entries, &place, known);
     if !problems.is_empty() {
@@ -77,6 +79,10 @@ pub fn stage_some(
     clear(out)?;
     for (path, entry) in &entries {
         write(&out.join(path), &entry.content, entry.mode)?;
+    }
+    // The host does not start a handler in a folder that is not there.
+    if is_inside(&start.working_directory) {
+        fs::create_dir_all(out.join(&start.working_directory)).map_err(io_error(out))?;
     }
     Ok(())
 }

@@ -5,14 +5,18 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use custom_handler::files::{HostJson, field};
 use serde_json::Value;
 
 use super::{Entry, HANDLER};
 use crate::{
     app::{
+        HostSettings,
         blob_trigger::BlobPath,
-        function_json::{has_expression, is_deferred, is_trigger, text},
-        source::is_inside,
+        function_json::{bindings, has_expression, is_deferred, is_trigger, text},
+        host_settings::VERSION,
+        route::Template,
+        source::{Start, is_inside},
     },
     machine::elf,
 };
@@ -34,19 +38,16 @@ impl Function<'_> {
 }
 
 /// Every reason not to stage these files with the handler in this place, in the order of the files.
-pub(super) fn problems(entries: &BTreeMap<PathBuf, Entry>, place: &Path, known: &[&str]) -> Vec<String> {
+pub(in crate::app) fn problems(entries: &BTreeMap<PathBuf, Entry>, place: &Path, known: &[&str]) -> Vec<String> {
     let mut problems = Vec::new();
     problems.extend(executable(entries));
     problems.extend(host_json(entries, place));
     let mut functions = Vec::new();
     for (path, entry) in entries.iter().filter(|(path, _)| path.ends_with("function.json")) {
         let name = path.parent().and_then(Path::to_str).unwrap_or_default();
-        match serde_json::from_slice::<Value>(&entry.content) {
-            Ok(json) => {
-                let bindings = json["bindings"].as_array().cloned().unwrap_or_default();
-                functions.push(Function { name, bindings });
-            }
-            Err(error) => problems.push(format!("{name}/function.json is not JSON: {error}")),
+        match bindings(path, &entry.content) {
+            Ok(bindings) => functions.push(Function { name, bindings }),
+            Err(error) => problems.push(format!("{name}/function.json cannot be read: {}", error.problem())),
         }
     }
     for function in &functions {
@@ -70,22 +71,37 @@ fn executable(entries: &BTreeMap<PathBuf, Entry>) -> Option<String> {
 }
 
 fn host_json(entries: &BTreeMap<PathBuf, Entry>, place: &Path) -> Vec<String> {
-    let Some(entry) = entries.get(Path::new("host.json")) else { return Vec::new() };
-    let host: Value = match serde_json::from_slice(&entry.content) {
+    let file = Path::new("host.json");
+    let Some(entry) = entries.get(file) else { return Vec::new() };
+    let host = match HostJson::of(file, &entry.content) {
         Ok(host) => host,
-        Err(error) => return vec![format!("host.json is not JSON: {error}")],
+        Err(error) => return vec![format!("host.json is not JSON: {}", error.problem())],
     };
     let mut problems = Vec::new();
-    let executable = host["customHandler"]["description"]["defaultExecutablePath"].as_str().unwrap_or_default();
-    if Path::new(executable) != place {
+    let executable = Start::of(&host).unwrap_or_default().executable;
+    if executable != place {
         problems.push(format!("host.json starts {executable:?}: defaultExecutablePath must be {place:?}"));
     } else if !is_inside(place) {
         problems.push(format!("host.json starts {executable:?}: defaultExecutablePath must be a path below host.json"));
     }
-    if host["extensions"]["http"]["routePrefix"] == "" {
-        problems.push("host.json has an empty routePrefix: routes would clash with the host's own".to_owned());
+    match HostSettings::without_executable(&host) {
+        Ok(settings) if settings.route_prefix.is_empty() => {
+            problems.push("host.json has an empty routePrefix: routes would clash with the host's own".to_owned());
+        }
+        Ok(_) => {}
+        Err(error) => problems.push(format!("host.json cannot be read: {}", error.problem())),
     }
+    problems.extend(version(&host));
     problems
+}
+
+fn version(host: &HostJson) -> Option<String> {
+    match host.text(&["version"]) {
+        Ok(Some(version)) if version == VERSION => None,
+        Ok(Some(_)) => Some(format!("host.json has another version than {VERSION}: the host would not start")),
+        Ok(None) => Some(format!("host.json has no \"version\": \"{VERSION}\": the host would not start")),
+        Err(error) => Some(format!("host.json cannot be read: {}", error.problem())),
+    }
 }
 
 fn names(function: &Function<'_>, known: &[&str]) -> Vec<String> {
@@ -96,8 +112,11 @@ fn names(function: &Function<'_>, known: &[&str]) -> Vec<String> {
     } else if !known.contains(&name) {
         problems.push(format!("functions/{name} has no function in the handler: it knows {}", known.join(", ")));
     }
-    for binding in &function.bindings {
+    for (at, binding) in function.bindings.iter().enumerate() {
         let binding = text(binding, "name");
+        if function.bindings[..at].iter().any(|it| text(it, "name").eq_ignore_ascii_case(binding)) {
+            problems.push(format!("{name}: two bindings are called {binding:?}"));
+        }
         if binding != "$return" && !is_name(binding, |_| false) {
             problems.push(format!("{name}: binding name {binding:?} is invalid: a letter, then letters and digits"));
         }
@@ -135,7 +154,7 @@ fn blob(function: &Function<'_>) -> Vec<String> {
     };
     let (name, path) = (function.name, text(trigger, "path"));
     let mut problems = Vec::new();
-    if BlobPath::parse(path).is_none() {
+    if BlobPath::parse(path).is_none() && !path.contains('%') {
         problems.push(format!("{name}: path {path:?} is not container/{{name}} with at most one parameter"));
     }
     let others = function.bindings.iter().filter(|it| !is_trigger(it));
@@ -155,9 +174,13 @@ fn routes(functions: &[Function<'_>]) -> Vec<String> {
         let Some(trigger) = function.trigger().filter(|it| text(it, "type").eq_ignore_ascii_case("httpTrigger")) else {
             continue;
         };
-        let route = trigger["route"].as_str().unwrap_or(function.name).trim_matches('/').to_lowercase();
+        let route = field(trigger, "route").as_str().unwrap_or(function.name).trim_matches('/').to_lowercase();
+        // A name of a setting may stand for any part of it.
+        if let Some(problem) = Template::parse(&route).err().filter(|_| !route.contains('%')) {
+            problems.push(format!("{}: its route is none: {problem}", function.name));
+        }
         let all = ["get", "post", "put", "delete", "patch", "head", "options"].map(str::to_owned).to_vec();
-        let methods = trigger["methods"]
+        let methods = field(trigger, "methods")
             .as_array()
             .filter(|it| !it.is_empty())
             .map_or(all, |it| it.iter().filter_map(Value::as_str).map(str::to_lowercase).collect());

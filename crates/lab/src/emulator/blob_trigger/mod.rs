@@ -22,7 +22,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::host::{Host, HostLog, Level};
 use crate::{
-    app::{ScriptRoot, blob_trigger::BlobFunction},
+    app::{AppError, ScriptRoot, blob_trigger::BlobFunction},
     machine::storage::Storage,
 };
 
@@ -44,16 +44,18 @@ pub struct TriggerSettings {
 
 impl TriggerSettings {
     /// What an app's `host.json` says about blobs, with the host's defaults.
-    pub fn new(root: &ScriptRoot) -> Self {
-        let blobs = &root.host()["extensions"]["blobs"];
-        let default_parallelism = 8 * std::thread::available_parallelism().map_or(1, Into::into) as u64;
-        Self {
+    ///
+    /// # Errors
+    /// What in it cannot be read.
+    pub fn new(root: &ScriptRoot) -> Result<Self, AppError> {
+        let settings = root.host_settings()?;
+        Ok(Self {
             listing_interval: Duration::from_secs(2),
             poll_max: Duration::from_secs(2),
             message_lease: Duration::from_secs(30),
-            parallelism: blobs["maxDegreeOfParallelism"].as_u64().unwrap_or(default_parallelism).max(1) as usize,
-            poison_threshold: blobs["poisonBlobThreshold"].as_i64().unwrap_or(5),
-        }
+            parallelism: settings.parallelism,
+            poison_threshold: settings.poison_threshold,
+        })
     }
 }
 

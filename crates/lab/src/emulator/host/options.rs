@@ -6,11 +6,8 @@ use std::{
     time::Duration,
 };
 
-use serde::Deserialize;
-
 use super::variables::Variables;
-use crate::app::{AppError, ScriptRoot};
-use custom_handler::wire::timespan;
+use crate::app::{AppError, ScriptRoot, Start};
 
 /// Everything the host needs to know before it starts the handler.
 #[derive(Clone, Debug)]
@@ -36,74 +33,28 @@ pub struct HostOptions {
     pub app_name: String,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct HostJson {
-    function_timeout: Option<String>,
-    custom_handler: CustomHandler,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct CustomHandler {
-    description: Description,
-    initialization_timeout: Option<String>,
-    #[serde(default)]
-    enable_forwarding_http_request: bool,
-    #[serde(default)]
-    enable_proxying_http_request: bool,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Description {
-    default_executable_path: String,
-    default_worker_path: Option<String>,
-    #[serde(default)]
-    working_directory: String,
-    /// Where a relative executable is looked for.
-    #[serde(default)]
-    worker_directory: String,
-    #[serde(default)]
-    arguments: Vec<String>,
-    #[serde(default)]
-    worker_arguments: Vec<String>,
-}
-
 impl HostOptions {
     /// What an app's `host.json` says.
     ///
     /// # Errors
-    /// When it lacks what starts a custom handler.
+    /// When it lacks what starts a custom handler, or says something that cannot be read.
     pub fn new(root: &ScriptRoot) -> Result<Self, AppError> {
-        let host = HostJson::deserialize(root.host()).map_err(|error| {
-            root.host_error(error, "name the handler in customHandler.description.defaultExecutablePath")
-        })?;
-        let custom_handler = host.custom_handler;
-        if custom_handler.enable_forwarding_http_request || custom_handler.enable_proxying_http_request {
+        let settings = root.host_settings()?;
+        if settings.forwards_http {
             let problem = "HTTP requests are to reach the handler as they are, and here they come as JSON alone";
             return Err(
                 root.host_error(problem, "set enableForwardingHttpRequest and enableProxyingHttpRequest to false")
             );
         }
-        let description = custom_handler.description;
-        let arguments = description.arguments.into_iter().chain(description.default_worker_path);
-        let limit = |text: Option<String>, default| match text {
-            None => Ok(default),
-            Some(text) => timespan::parse(&text)
-                .ok_or_else(|| root.host_error(format!("{text:?} is not a time span"), "write it as hh:mm:ss")),
-        };
+        let start = settings.start;
         Ok(Self {
-            executable: executable(
-                &root.path().join(description.worker_directory),
-                &description.default_executable_path,
-            ),
-            working_directory: root.path().join(description.working_directory),
-            arguments: arguments.chain(description.worker_arguments).collect(),
+            executable: executable(root.path(), &start),
+            working_directory: root.path().join(start.working_directory),
+            arguments: settings.arguments,
             app_settings: root.settings().to_vec(),
-            function_timeout: limit(host.function_timeout, Duration::from_secs(30 * 60))?,
+            function_timeout: settings.function_timeout,
             timeout_grace: Duration::from_secs(2),
-            initialization_timeout: limit(custom_handler.initialization_timeout, Duration::from_secs(30))?,
+            initialization_timeout: settings.initialization_timeout,
             telemetry_configured: false,
             app_name: "local".to_owned(),
             script_root: root.path().to_owned(),
@@ -138,9 +89,9 @@ fn is_executable(file: &Path) -> bool {
 }
 
 /// A relative path is the app's if such a file exists there, else it is looked up on `PATH`.
-fn executable(root: &Path, path: &str) -> PathBuf {
-    let inside = root.join(path);
-    if inside.exists() { inside } else { PathBuf::from(path) }
+fn executable(root: &Path, start: &Start) -> PathBuf {
+    let inside = root.join(&start.executable);
+    if inside.exists() { inside } else { start.as_written.clone() }
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ use super::{
     host::{Call, Host, HostLog, Level, binding_data},
     task_hub::{Replace, StartError, TaskHub},
 };
-use crate::app::{FunctionJson, ScriptRoot};
+use crate::app::{AppError, FunctionJson, HostSettings, ScriptRoot, function_json::text};
 use custom_handler::wire::WEBHOOK_PATH;
 
 const LOG_CATEGORY: &str = "Microsoft.Azure.WebJobs.Script.WebHost.Middleware.ExceptionMiddleware";
@@ -46,11 +46,24 @@ struct HttpFunction {
 }
 
 impl HttpFunctions {
-    /// Those of an app; routes have host.json's prefix.
+    /// Those of an app that was checked, in the order in which their routes are tried; routes have host.json's prefix.
     pub fn new(root: &ScriptRoot) -> Self {
-        let prefix = root.host()["extensions"]["http"]["routePrefix"].as_str().unwrap_or("api");
-        let functions = root.functions().iter().filter_map(|it| HttpFunction::declared(it, prefix).map(Arc::new));
-        Self { functions: Arc::new(functions.collect()) }
+        let mut functions: Vec<_> = Self::declared(root).flatten().map(Arc::new).collect();
+        functions.sort_by(|one, other| one.route.precedence(&other.route));
+        Self { functions: Arc::new(functions) }
+    }
+
+    /// Refuses an app with a route that cannot be served.
+    ///
+    /// # Errors
+    /// The function, and what is wrong with its route.
+    pub(super) fn check(root: &ScriptRoot) -> Result<(), AppError> {
+        Self::declared(root).try_for_each(|it| it.map(drop))
+    }
+
+    fn declared(root: &ScriptRoot) -> impl Iterator<Item = Result<HttpFunction, AppError>> {
+        let prefix = HostSettings::without_executable(root.host()).unwrap_or_default().route_prefix;
+        root.functions().iter().filter_map(move |it| HttpFunction::declared(it, &prefix))
     }
 
     /// Methods and paths, for people.
@@ -73,17 +86,20 @@ impl HttpFunctions {
 }
 
 impl HttpFunction {
-    fn declared(function: &FunctionJson, prefix: &str) -> Option<Self> {
+    fn declared(function: &FunctionJson, prefix: &str) -> Option<Result<Self, AppError>> {
         let trigger = function.binding_of("httpTrigger")?;
-        let name = |binding: Option<&Value>| binding.and_then(|it| it["name"].as_str()).map(str::to_owned);
-        Some(Self {
+        let name = |binding: Option<&Value>| binding.map(|it| text(it, "name").to_owned());
+        let route = Route::declared(trigger, prefix, &function.name).map_err(|problem| {
+            AppError::new(&function.file, format!("its route cannot be served: {problem}"), "write another route")
+        });
+        Some(route.map(|route| Self {
             name: function.name.clone(),
-            route: Route::declared(trigger, prefix, &function.name),
+            route,
             request: name(Some(trigger)).unwrap_or_default(),
             response: name(function.binding_in("http", "out")),
             client_in: name(function.binding_in("durableClient", "in")),
             client_out: name(function.binding_in("durableClient", "out")),
-        })
+        }))
     }
 }
 

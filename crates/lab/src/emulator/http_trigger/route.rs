@@ -1,31 +1,32 @@
-//! Routes of HTTP triggers: literal segments and `{parameters}`.
+//! The routes of functions: methods, and a template below the prefix.
 
-use std::fmt;
+use std::{cmp::Ordering, fmt};
 
 use axum::http::Method;
-use percent_encoding::percent_decode_str;
+use custom_handler::files::field;
 use serde_json::Value;
+
+use crate::app::{
+    function_json::text,
+    route::{Template, Values},
+};
 
 #[derive(Clone, Debug)]
 pub(super) struct Route {
     methods: Vec<String>,
-    segments: Vec<Segment>,
-}
-
-#[derive(Clone, Debug)]
-enum Segment {
-    Literal(String),
-    /// A parameter, and whether it may be missing.
-    Parameter(String, bool),
+    template: Template,
 }
 
 impl Route {
     /// The trigger's route below the prefix; the function's name, where it has none.
-    pub(super) fn declared(trigger: &Value, prefix: &str, function: &str) -> Self {
-        let route = trigger["route"].as_str().filter(|it| !it.is_empty()).unwrap_or(function);
-        let segments = prefix.split('/').chain(route.split('/')).filter(|it| !it.is_empty()).map(Segment::parse);
-        let methods = trigger["methods"].as_array().into_iter().flatten().filter_map(Value::as_str);
-        Self { methods: methods.map(str::to_uppercase).collect(), segments: segments.collect() }
+    ///
+    /// # Errors
+    /// Why the template is none.
+    pub(super) fn declared(trigger: &Value, prefix: &str, function: &str) -> Result<Self, String> {
+        let route = Some(text(trigger, "route")).filter(|it| !it.is_empty()).unwrap_or(function);
+        let whole = format!("{}/{}", prefix.trim_matches('/'), route.trim_matches('/'));
+        let methods = field(trigger, "methods").as_array().into_iter().flatten().filter_map(Value::as_str);
+        Ok(Self { methods: methods.map(str::to_uppercase).collect(), template: Template::parse(&whole)? })
     }
 
     /// The methods it answers to, for people.
@@ -34,48 +35,20 @@ impl Route {
     }
 
     /// The parameters of a path that is meant; a missing one is `None`.
-    pub(super) fn matches(&self, method: &Method, path: &str) -> Option<Vec<(String, Option<String>)>> {
-        if !self.methods.is_empty() && !self.methods.iter().any(|it| it == method.as_str()) {
-            return None;
-        }
-        let mut path = path.split('/').filter(|it| !it.is_empty());
-        let mut parameters = Vec::new();
-        for segment in &self.segments {
-            let given = path.next();
-            match (segment, given) {
-                (Segment::Literal(text), Some(given)) if text.eq_ignore_ascii_case(given) => {}
-                (Segment::Parameter(name, _), Some(given)) => {
-                    let value = percent_decode_str(given).decode_utf8_lossy().into_owned();
-                    parameters.push((name.clone(), Some(value)));
-                }
-                (Segment::Parameter(name, true), None) => parameters.push((name.clone(), None)),
-                _ => return None,
-            }
-        }
-        if path.next().is_some() { None } else { Some(parameters) }
+    pub(super) fn matches(&self, method: &Method, path: &str) -> Option<Values> {
+        let is_answered = self.methods.is_empty() || self.methods.iter().any(|it| it == method.as_str());
+        is_answered.then(|| self.template.matches(path))?
     }
-}
 
-impl Segment {
-    /// Constraints (`{id:int}`) are not checked.
-    fn parse(text: &str) -> Self {
-        match text.strip_prefix('{').and_then(|it| it.strip_suffix('}')) {
-            None => Self::Literal(text.to_owned()),
-            Some(parameter) => {
-                let name = parameter.split([':', '?', '=']).next().unwrap_or(parameter);
-                Self::Parameter(name.to_owned(), parameter.ends_with('?'))
-            }
-        }
+    /// Which of two routes is tried first.
+    pub(super) fn precedence(&self, other: &Self) -> Ordering {
+        self.template.precedence(&other.template)
     }
 }
 
 impl fmt::Display for Route {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.segments.iter().try_for_each(|it| match it {
-            Segment::Literal(text) => write!(f, "/{text}"),
-            Segment::Parameter(name, false) => write!(f, "/{{{name}}}"),
-            Segment::Parameter(name, true) => write!(f, "/{{{name}?}}"),
-        })
+        self.template.fmt(f)
     }
 }
 
@@ -87,7 +60,8 @@ mod tests {
 
     #[test]
     fn a_path_is_matched_by_method_and_segments() {
-        let route = Route::declared(&json!({"route": "durable/status/{instanceId}", "methods": ["get"]}), "api", "f");
+        let trigger = json!({"Route": "durable/status/{instanceId}", "METHODS": ["get"]});
+        let route = Route::declared(&trigger, "api", "f").unwrap();
         assert_eq!(route.to_string(), "/api/durable/status/{instanceId}");
         let parameters = route.matches(&Method::GET, "/api/durable/STATUS/a%20b").unwrap();
         assert_eq!(parameters, [("instanceId".to_owned(), Some("a b".to_owned()))]);
@@ -98,7 +72,8 @@ mod tests {
         ] {
             assert!(route.matches(&method, path).is_none(), "{method} {path}");
         }
-        let bare = Route::declared(&json!({}), "", "ping");
+        let bare = Route::declared(&json!({}), "", "ping").unwrap();
         assert!(bare.matches(&Method::PUT, "/ping").is_some());
+        assert!(Route::declared(&json!({"route": "{id:regex(a)}"}), "api", "f").is_err());
     }
 }

@@ -1,9 +1,7 @@
 //! Which durable functions an app declares, and how `host.json` sets the hub up.
 
-use serde_json::Value;
-
 use super::store::Durability;
-use crate::app::ScriptRoot;
+use crate::app::{FunctionJson, ScriptRoot, function_json::text};
 
 /// How a hub works.
 #[derive(Clone, Debug)]
@@ -15,30 +13,16 @@ pub struct HubOptions {
     pub durability: Durability,
 }
 
-/// Concurrency per core where host.json says nothing (extension: `AzureStorageDurabilityProviderFactory.cs`).
-const PER_CORE: usize = 10;
-
 impl HubOptions {
-    /// What `extensions.durableTask` of an app's host.json says.
+    /// What `extensions.durableTask` of an app's host.json says. The app was checked ([`ScriptRoot::host_settings`]): of one that says
+    /// something unreadable these are the host's defaults.
     pub fn new(root: &ScriptRoot) -> Self {
-        let durable = &root.host()["extensions"]["durableTask"];
-        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        let number = |name: &str| {
-            durable[name]
-                .as_u64()
-                .and_then(|it| usize::try_from(it).ok())
-                .filter(|it| *it > 0)
-                .unwrap_or(PER_CORE * cores)
-        };
+        let settings = root.host_settings().unwrap_or_default();
         Self {
-            name: durable["hubName"].as_str().unwrap_or("TestHubName").to_owned(),
-            max_orchestrations: number("maxConcurrentOrchestratorFunctions"),
-            max_activities: number("maxConcurrentActivityFunctions"),
-            // Ours alone: the Azure Storage provider has nothing to choose.
-            durability: match durable["storageProvider"]["synchronous"].as_str() {
-                Some("FULL") => Durability::Machine,
-                _ => Durability::default(),
-            },
+            name: settings.hub_name,
+            max_orchestrations: settings.max_orchestrations,
+            max_activities: settings.max_activities,
+            durability: if settings.commits_to_disk { Durability::Machine } else { Durability::default() },
         }
     }
 }
@@ -53,11 +37,8 @@ pub struct DurableFunctions {
 impl DurableFunctions {
     pub fn new(root: &ScriptRoot) -> Self {
         let triggered = |kind: &str| {
-            let found =
-                root.functions().iter().filter_map(|it| Some((it.name.clone(), it.binding_of(kind)?["name"].clone())));
-            found
-                .map(|(name, binding): (String, Value)| (name, binding.as_str().unwrap_or_default().to_owned()))
-                .collect()
+            let binding = |it: &FunctionJson| it.binding_of(kind).map(|it| text(it, "name").to_owned());
+            root.functions().iter().filter_map(|it| Some((it.name.clone(), binding(it)?))).collect()
         };
         Self { orchestrators: triggered("orchestrationTrigger"), activities: triggered("activityTrigger") }
     }
