@@ -5,6 +5,7 @@ mod azurite;
 mod blob_trigger;
 #[path = "../../crates/durable/tests/it/decoded.rs"]
 mod decoded;
+mod dotnet_files;
 mod durable_functions;
 mod elsewhere;
 mod example_app;
