@@ -4,7 +4,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     thread::sleep,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use futures::future::join_all;
@@ -96,8 +96,11 @@ impl Groups {
 
 impl Drop for Groups {
     fn drop(&mut self) {
-        let began = Instant::now();
-        while self.outer.exists() && began.elapsed() < Duration::from_secs(10) {
+        // A group is busy until the last of its processes is gone.
+        for _ in 0..500 {
+            if !self.outer.exists() {
+                return;
+            }
             let all = walkdir::WalkDir::new(&self.outer).contents_first(true).into_iter().flatten();
             all.filter(|it| it.file_type().is_dir()).for_each(|it| drop(fs::remove_dir(it.path())));
             sleep(Duration::from_millis(20));

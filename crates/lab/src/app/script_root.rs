@@ -377,14 +377,13 @@ mod tests {
             let read = ScriptRoot::read(root.path()).unwrap().with_settings(pairs(settings));
             (read.functions().iter().map(|it| it.name.clone()).collect::<String>(), read.disabled().concat())
         };
-        let cases: [(&str, &[(&str, &str)], &str, &str); 5] = [
-            ("{}", &[], "ABC", ""),
+        for (host, settings, enabled, disabled) in [
+            ("{}", &[][..], "ABC", ""),
             ("{}", &[("azurewebjobs.b.DISABLED", "True")], "AC", "B"),
             ("{}", &[("AzureWebJobs.A.Disabled", "1"), ("AzureWebJobs_C_Disabled", "true")], "B", "AC"),
             ("{}", &[("AzureWebJobs.A.Disabled", "false"), ("AzureWebJobs.B.Disabled", "")], "ABC", ""),
             (r#"{"Functions":["a","C"]}"#, &[("AzureWebJobs.C.Disabled", "1")], "A", "BC"),
-        ];
-        for (host, settings, enabled, disabled) in cases {
+        ] {
             assert_eq!(names(host, settings), (enabled.to_owned(), disabled.to_owned()), "{host} {settings:?}");
         }
     }

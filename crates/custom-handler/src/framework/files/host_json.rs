@@ -240,11 +240,12 @@ fn set(host: &mut Value, place: &str, value: &str) {
 
 /// A setting's value: a number or a flag where it is written as one, an array where it is a JSON array, else text.
 fn scalar(text: &str) -> Value {
-    match serde_json::from_str(text) {
-        Ok(array @ Value::Array(_)) => array,
-        Ok(value @ (Value::Number(_) | Value::Bool(_))) if value.to_string() == text => value,
-        _ => Value::String(text.to_owned()),
+    let read: Value = serde_json::from_str(text).unwrap_or_default();
+    let written = read.to_string();
+    if read.is_array() || (read.is_number() || read.is_boolean()) && written == text {
+        return read;
     }
+    Value::String(text.to_owned())
 }
 
 #[cfg(test)]
