@@ -14,7 +14,10 @@ use std::{
 
 use crate::blob::{BlobSettings, INPUT_CONTAINER, MIB, StorageAccount, Variant};
 use custom_handler::{
-    files::{HostJson, setting::is_same},
+    files::{
+        Document, HostJson, field,
+        setting::{filled_in, is_same},
+    },
     wire::env,
 };
 
@@ -295,19 +298,18 @@ impl<'a> Reader<'a> {
         self.text(env::APP_ROOT).is_none_or(|root| Path::new(root).join(BLOB_FUNCTION).join("function.json").is_file())
     }
 
-    /// Container of the trigger's path. `None` where there is no such path: then the host does not run the function.
-    fn trigger_container(&self) -> Option<String> {
-        let file = Path::new(self.text(env::APP_ROOT)?).join(BLOB_FUNCTION).join("function.json");
-        let function: serde_json::Value = serde_json::from_slice(&std::fs::read(file).ok()?).ok()?;
-        let is_trigger =
-            |it: &&serde_json::Value| it["type"].as_str().is_some_and(|it| it.eq_ignore_ascii_case("blobTrigger"));
-        let trigger = function["bindings"].as_array()?.iter().find(is_trigger)?;
-        let mut path = String::new();
-        for (number, piece) in trigger["path"].as_str()?.split('%').enumerate() {
-            // Every second piece is the name of a setting.
-            path.push_str(if number % 2 == 0 { piece } else { self.text(piece)? });
-        }
-        path.split_once('/').map(|(container, _)| container.to_owned())
+    /// Container of the trigger's path; the labs' own where there is no script root, or the function has no trigger: then the host
+    /// does not run it.
+    fn trigger_container(&mut self) -> String {
+        let own = || INPUT_CONTAINER.to_owned();
+        let Some(root) = self.text(env::APP_ROOT) else { return own() };
+        let file = Path::new(root).join(BLOB_FUNCTION).join("function.json");
+        let read = trigger_path(&file, |name| self.text(name).map(str::to_owned));
+        let path = read.unwrap_or_else(|why| {
+            self.problems.push(format!("{}: {why}", file.display()));
+            None
+        });
+        path.and_then(|it| Some(it.split_once('/')?.0.to_owned())).unwrap_or_else(own)
     }
 
     fn blob(&mut self, package_variant: Option<Variant>) -> Option<BlobSettings> {
@@ -321,7 +323,7 @@ impl<'a> Reader<'a> {
             self.auto(MEMORY_LIMIT_MIB, |reader| reader.number(MEMORY_LIMIT_MIB, 64..=1 << 20)).map(|it| it * MIB);
         Some(BlobSettings {
             storage: storage?,
-            container: self.trigger_container().unwrap_or_else(|| INPUT_CONTAINER.to_owned()),
+            container: self.trigger_container(),
             worker_memory_limit_bytes,
             variant,
             decided_by,
@@ -353,6 +355,21 @@ impl<'a> Reader<'a> {
             Duration::default()
         })
     }
+}
+
+/// Path of the blob trigger that a `function.json` declares, `%NAME%` filled in.
+///
+/// # Errors
+/// Why the file or the path cannot be read.
+fn trigger_path(file: &Path, known: impl Fn(&str) -> Option<String>) -> Result<Option<String>, String> {
+    let text = std::fs::read(file).map_err(|error| error.to_string())?;
+    let document = Document::read(&text).map_err(|error| error.to_string())?;
+    let bindings = field(&document.value, "bindings").as_array();
+    let is_trigger =
+        |it: &&serde_json::Value| field(it, "type").as_str().is_some_and(|it| it.eq_ignore_ascii_case("blobTrigger"));
+    let Some(trigger) = bindings.and_then(|it| it.iter().find(is_trigger)) else { return Ok(None) };
+    let Some(path) = field(trigger, "path").as_str() else { return Ok(None) };
+    filled_in(path, known).map(Some).map_err(|error| format!("the trigger's path: {error}"))
 }
 
 /// Which variant applies, and what decided it: an explicit setting, else the two numbers, else the package.

@@ -5,7 +5,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use custom_handler::files::{HostJson, field, host_json::document, setting};
+use custom_handler::files::{
+    HostJson, field,
+    host_json::document,
+    setting::{self, Unresolved},
+};
 use serde_json::Value;
 
 use super::{
@@ -96,7 +100,7 @@ impl ScriptRoot {
             for binding in &mut function.bindings {
                 self.resolve_in(binding, "").map_err(|(place, cause)| {
                     let problem = format!("{} in {place} of a binding {}", cause.text, cause.reason);
-                    AppError::new(&function.file, problem, cause.way_out())
+                    AppError::new(&function.file, problem, way_out(&cause))
                 })?;
             }
         }
@@ -143,7 +147,7 @@ impl ScriptRoot {
         self.resolve(written).map_err(|cause| {
             let place = ["extensions", "durableTask", "hubName"];
             let problem = self.host.unreadable(&place, format_args!("has {}, which {}", cause.text, cause.reason));
-            AppError::unreadable(&problem, cause.way_out())
+            AppError::unreadable(&problem, way_out(&cause))
         })
     }
 
@@ -182,21 +186,21 @@ impl ScriptRoot {
     /// # Errors
     /// A name that is neither, or a sign without a partner.
     pub(crate) fn resolve(&self, text: &str) -> Result<String, Unresolved> {
-        let mut resolved = String::new();
-        let mut rest = text;
-        while let Some((before, after)) = rest.split_once('%') {
-            let (name, after) = after.split_once('%').ok_or_else(|| Unresolved::without_partner(text))?;
-            resolved += before;
-            resolved += &self.variable(name).ok_or_else(|| Unresolved::unknown(name))?;
-            rest = after;
-        }
-        Ok(resolved + rest)
+        setting::filled_in(text, |name| self.variable(name))
     }
 
     fn variable(&self, name: &str) -> Option<String> {
         let of_environment =
             || process_environment().into_iter().find(|it| setting::is_same(&it.0, name)).map(|it| it.1);
         self.setting(name).map(str::to_owned).or_else(of_environment)
+    }
+}
+
+/// What to do about a `%NAME%` that cannot be filled in.
+fn way_out(cause: &Unresolved) -> String {
+    match &cause.name {
+        Some(name) => format!("set {name} in local.settings.json or with --set"),
+        None => "write %NAME%, with a sign on both sides".to_owned(),
     }
 }
 
@@ -209,32 +213,6 @@ fn last_of_each(settings: Vec<(String, String)>) -> Vec<(String, String)> {
     let mut kept: Vec<_> = settings.into_iter().rev().filter(|it| seen.insert(setting::key(&it.0))).collect();
     kept.reverse();
     kept
-}
-
-/// A `%NAME%` that cannot be filled in.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) struct Unresolved {
-    /// As it is written.
-    pub text: String,
-    pub reason: &'static str,
-    name: Option<String>,
-}
-
-impl Unresolved {
-    fn unknown(name: &str) -> Self {
-        Self { text: format!("%{name}%"), reason: "is no app setting", name: Some(name.to_owned()) }
-    }
-
-    fn without_partner(text: &str) -> Self {
-        Self { text: format!("{text:?}"), reason: "has a % without a partner", name: None }
-    }
-
-    pub(crate) fn way_out(&self) -> String {
-        match &self.name {
-            Some(name) => format!("set {name} in local.settings.json or with --set"),
-            None => "write %NAME%, with a sign on both sides".to_owned(),
-        }
-    }
 }
 
 fn functions(root: &Path) -> Result<Vec<FunctionJson>, AppError> {
