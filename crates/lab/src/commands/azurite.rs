@@ -7,6 +7,7 @@ use anyhow::Context;
 use crate::machine::{
     azurite::{Azurite as Storage, Ports},
     exit::{EXIT_OK, interrupted},
+    terminal::out,
     workspace::Workspace,
 };
 
@@ -29,9 +30,9 @@ impl Azurite {
     pub async fn run(self) -> anyhow::Result<u8> {
         let folder = Workspace::open(&self.folder).await?;
         let azurite = Storage::start(&folder, Ports::WellKnown).await?;
-        println!("storage on 127.0.0.1, ports 10000 (blob), 10001 (queue) and 10002 (table)");
-        println!("connection string: UseDevelopmentStorage=true");
-        println!("data in {}; Ctrl-C stops it", folder.path().display());
+        out("storage on 127.0.0.1, ports 10000 (blob), 10001 (queue) and 10002 (table)");
+        out("connection string: UseDevelopmentStorage=true");
+        out(&format!("data in {}; Ctrl-C stops it", folder.path().display()));
         tokio::select! {
             result = interrupted() => result?,
             status = azurite.ended() => {

@@ -10,6 +10,7 @@ use crate::{
     machine::{
         checkout,
         exit::{EXIT_OK, EXIT_WRONG},
+        terminal::{err, out},
     },
 };
 use incident_labs::functions::{self, replay_storm_orchestrator};
@@ -58,7 +59,7 @@ async fn run_blob(mut handlers: Vec<PathBuf>) -> anyhow::Result<Report> {
         handlers.push(handler::find(handler::RELEASE)?);
     }
     let folder = tempfile::Builder::new().prefix("lab-bench-").tempdir().context("make a work folder")?;
-    BlobBench::load()?.run(&handlers, folder.path(), |step| eprintln!("{step}")).await
+    BlobBench::load()?.run(&handlers, folder.path(), err).await
 }
 
 async fn run_replay(handlers: Vec<PathBuf>) -> anyhow::Result<Report> {
@@ -70,12 +71,12 @@ async fn run_replay(handlers: Vec<PathBuf>) -> anyhow::Result<Report> {
         .serve_some_from(&stage, &functions::names_of(functions::Lab::Replay))?;
     let (run, checkout) = (folder.path().join("run"), checkout::find());
     let answer = replay_storm_orchestrator::answer;
-    ReplayBench::load()?.run(answer, checkout.as_deref(), (stage, &run), |step| eprintln!("{step}")).await
+    ReplayBench::load()?.run(answer, checkout.as_deref(), (stage, &run), err).await
 }
 
 fn tell(report: &Report, json: bool) -> anyhow::Result<u8> {
     if json {
-        println!("{}", serde_json::to_string(report)?);
+        out(&serde_json::to_string(report)?);
     } else {
         print(report);
     }
@@ -85,9 +86,9 @@ fn tell(report: &Report, json: bool) -> anyhow::Result<u8> {
 
 fn print(report: &Report) {
     for (name, value) in &report.environment {
-        println!("{name:>16}  {value}");
+        out(&format!("{name:>16}  {value}"));
     }
-    println!();
+    out("");
     for result in &report.results {
         let verdict = match result.met {
             None => "",
@@ -95,6 +96,6 @@ fn print(report: &Report) {
             Some(false) => "MISSED",
         };
         let line = format!("{:<50} {:>9.2}  {:<8} {verdict}", result.name, result.value, result.goal);
-        println!("{}", line.trim_end());
+        out(line.trim_end());
     }
 }

@@ -14,7 +14,10 @@ pub mod start;
 
 use std::process::ExitCode;
 
-use crate::machine::exit::{EXIT_COULD_NOT_RUN, EXIT_USAGE, UsageError};
+use crate::machine::{
+    exit::{EXIT_COULD_NOT_RUN, EXIT_USAGE, UsageError},
+    terminal::{err, unwritten},
+};
 
 /// What the command line asks for.
 #[derive(Debug, clap::Subcommand)]
@@ -57,9 +60,15 @@ impl Command {
 /// Prints a failure and says which exit code it is.
 pub fn report(result: anyhow::Result<u8>) -> ExitCode {
     match result {
-        Ok(code) => code.into(),
+        Ok(code) => match unwritten() {
+            None => code.into(),
+            Some(why) => {
+                err(&format!("error: some of the output could not be written: {why}"));
+                EXIT_COULD_NOT_RUN.into()
+            }
+        },
         Err(error) => {
-            eprintln!("error: {error:#}");
+            err(&format!("error: {error:#}"));
             let is_usage = error.downcast_ref::<UsageError>().is_some();
             if is_usage { EXIT_USAGE } else { EXIT_COULD_NOT_RUN }.into()
         }

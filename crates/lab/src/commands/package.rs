@@ -13,6 +13,7 @@ use crate::{
     machine::{
         checkout,
         exit::{EXIT_OK, EXIT_WRONG},
+        terminal::out,
     },
 };
 
@@ -49,13 +50,13 @@ impl Package {
     }
 }
 
-fn make(handler: Option<PathBuf>, out: &Path) -> anyhow::Result<u8> {
+fn make(handler: Option<PathBuf>, folder: &Path) -> anyhow::Result<u8> {
     let app = AppArgs::default().own()?;
     let handler = handler.map_or_else(build, Ok)?;
     let mut is_good = true;
     for it in &PACKAGES {
-        let written = package(it, &app, &handler, out)?;
-        println!("{}  {:>9} bytes  {}", written.sha256, written.bytes, written.path.display());
+        let written = package(it, &app, &handler, folder)?;
+        out(&format!("{}  {:>9} bytes  {}", written.sha256, written.bytes, written.path.display()));
         is_good &= tell_findings(&written.path)?;
     }
     Ok(if is_good { EXIT_OK } else { EXIT_WRONG })
@@ -65,14 +66,14 @@ fn make(handler: Option<PathBuf>, out: &Path) -> anyhow::Result<u8> {
 fn look_into(zip: &Path) -> anyhow::Result<u8> {
     let is_good = tell_findings(zip).with_context(|| format!("read {}", zip.display()))?;
     if is_good {
-        println!("{}: nothing found that would keep it from running", zip.display());
+        out(&format!("{}: nothing found that would keep it from running", zip.display()));
     }
     Ok(if is_good { EXIT_OK } else { EXIT_WRONG })
 }
 
 fn tell_findings(zip: &Path) -> anyhow::Result<bool> {
     let findings = check(zip)?;
-    findings.iter().for_each(|it| println!("  {}", it.0));
+    findings.iter().for_each(|it| out(&format!("  {}", it.0)));
     Ok(findings.is_empty())
 }
 

@@ -25,7 +25,7 @@ use crate::{
     machine::{
         exit::{EXIT_OK, EXIT_WRONG, UsageError, interrupted},
         storage::Uploaded,
-        terminal::Progress,
+        terminal::{Progress, err, out},
         workspace::Workspace,
     },
 };
@@ -76,10 +76,10 @@ impl Process {
     pub async fn run(self) -> anyhow::Result<u8> {
         let files = collect(&self.paths)?;
         if !self.json {
-            println!("{:<40} {:>14} {:<64} {:<9} {:>9} worker", "name", "bytes", "sha256", "variant", "ms");
+            out(&format!("{:<40} {:>14} {:<64} {:<9} {:>9} worker", "name", "bytes", "sha256", "variant", "ms"));
         }
         for record in &files.refused {
-            println!("{}", line(record, self.json));
+            out(&line(record, self.json));
         }
         if files.sent.is_empty() {
             return Ok(conclude(files.refused.len(), files.refused.len()));
@@ -87,7 +87,7 @@ impl Process {
         let dir = tempfile::Builder::new().prefix("lab-process-").tempdir().context("make a work folder")?;
         let result = self.run_in(dir.path(), &files).await;
         if self.keep || !matches!(result, Ok(EXIT_OK)) {
-            eprintln!("work folder kept: {}", dir.keep().display());
+            err(&format!("work folder kept: {}", dir.keep().display()));
         }
         result
     }
@@ -113,7 +113,7 @@ impl Process {
         };
         if outcome.is_err() {
             let traces = session.folder.tables().join("traces.jsonl");
-            last_lines(&traces, "message", 5).unwrap_or_default().iter().for_each(|it| eprintln!("  {it}"));
+            last_lines(&traces, "message", 5).unwrap_or_default().iter().for_each(|it| err(&format!("  {it}")));
         }
         session.stop(Duration::from_secs(1)).await;
         outcome
@@ -171,7 +171,7 @@ async fn send_and_check(blobs: &Blobs, files: &Files, json: bool) -> anyhow::Res
         for (name, verdict) in news {
             pending.remove(&name);
             wrong += usize::from(verdict.get("error").is_some());
-            progress.print(&line(&verdict, json));
+            out(&line(&verdict, json));
             progress.advance();
         }
         if pending.is_empty() {
@@ -188,7 +188,7 @@ async fn send_and_check(blobs: &Blobs, files: &Files, json: bool) -> anyhow::Res
 /// Says how many are right, and gives the exit code.
 fn conclude(wrong: usize, total: usize) -> u8 {
     let wrong_ones = if wrong > 0 { format!(", {wrong} wrong") } else { String::new() };
-    eprintln!("{} of {total} right{wrong_ones}", total - wrong);
+    err(&format!("{} of {total} right{wrong_ones}", total - wrong));
     if wrong == 0 { EXIT_OK } else { EXIT_WRONG }
 }
 

@@ -14,6 +14,7 @@ use crate::{
         azurite::{Azurite, Ports},
         exit::EXIT_OK,
         storage::{Storage, developer_account},
+        terminal::out,
         workspace::{Workspace, WorkspaceError},
     },
 };
@@ -49,7 +50,10 @@ impl Redrive {
             None => in_folder(&self.folder).await?,
         };
         let count = moved.len();
-        println!("{count} {} moved from {POISON_QUEUE} to {target}", if count == 1 { "message" } else { "messages" });
+        out(&format!(
+            "{count} {} moved from {POISON_QUEUE} to {target}",
+            if count == 1 { "message" } else { "messages" }
+        ));
         Ok(EXIT_OK)
     }
 }

@@ -5,7 +5,10 @@ use std::path::PathBuf;
 use super::app::{AppArgs, variant_parser};
 use crate::{
     app::{preset::preset, stage::write_local_settings},
-    machine::exit::{EXIT_OK, UsageError},
+    machine::{
+        exit::{EXIT_OK, UsageError},
+        terminal::out,
+    },
 };
 use incident_labs::blob::Variant;
 
@@ -34,7 +37,7 @@ impl Stage {
     /// # Errors
     /// When there is no handler, or the app is refused.
     pub fn run(self) -> anyhow::Result<u8> {
-        let (app, out) = (self.app.any()?, self.out.display());
+        let (app, folder) = (self.app.any()?, self.out.display());
         if self.local && !app.is_own() {
             let text = "--local writes the labs' own settings, and this app is another one: write its local.settings.json by hand";
             return Err(UsageError(text.to_owned()).into());
@@ -43,9 +46,9 @@ impl Stage {
         if let Some(variant) = self.preset {
             write_local_settings(&self.out, preset(variant))?;
         }
-        println!("staged in {out}");
+        out(&format!("staged in {folder}"));
         if self.local {
-            println!("next: `cargo lab azurite` in one terminal, `func start --script-root {out}` in another");
+            out(&format!("next: `cargo lab azurite` in one terminal, `func start --script-root {folder}` in another"));
         }
         Ok(EXIT_OK)
     }

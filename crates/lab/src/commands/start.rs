@@ -17,6 +17,7 @@ use crate::{
     },
     machine::{
         exit::{EXIT_OK, UsageError, interrupted},
+        terminal::{err, out},
         workspace::{Workspace, kill_processes_of},
     },
 };
@@ -60,13 +61,13 @@ impl Start {
         let options = self.options(folder)?;
         let unserved = unserved(&options.script_root);
         let session = Session::start(options).await?;
-        unserved.iter().for_each(|it| println!("  not served here: {it}"));
+        unserved.iter().for_each(|it| out(&format!("  not served here: {it}")));
         introduce(&session);
         let gave_up = tokio::select! {
             reason = session.ended() => Some(reason),
             result = interrupted() => { result?; None }
         };
-        eprintln!("stopping; Ctrl-C again to stop at once");
+        err("stopping; Ctrl-C again to stop at once");
         tokio::select! {
             () = session.stop(Duration::from_secs(10)) => {}
             result = interrupted() => { result?; kill_processes_of(&path); }
@@ -110,14 +111,14 @@ fn introduce(session: &Session) {
     let base = session.http.url();
     for route in &session.http.routes {
         let (method, path) = route.split_once(' ').unwrap_or_default();
-        println!("  {:<8} {base}{path}", method.to_lowercase());
+        out(&format!("  {:<8} {base}{path}", method.to_lowercase()));
     }
     if session.http.hub.is_some() {
-        println!("  durable  {base}{WEBHOOK_PATH}");
+        out(&format!("  durable  {base}{WEBHOOK_PATH}"));
     }
-    println!("  handler  http://127.0.0.1:{}", session.host.port());
-    println!("  folder   {}", session.folder.path().display());
-    println!("  stop     Ctrl-C");
+    out(&format!("  handler  http://127.0.0.1:{}", session.host.port()));
+    out(&format!("  folder   {}", session.folder.path().display()));
+    out("  stop     Ctrl-C");
 }
 
 fn introduce_storage(blobs: &Blobs) {
@@ -128,13 +129,13 @@ fn introduce_storage(blobs: &Blobs) {
         [] => String::new(),
         outputs => format!("; results appear in container {}", outputs.join(", ")),
     };
-    println!("  blob     {}", account.blob_endpoint);
-    println!("  queue    {}", account.queue_endpoint);
-    println!("  table    http://127.0.0.1:{table}/{}", account.name);
-    println!("  upload   to container {}{results}, for example", blobs.inputs.join(" or "));
-    println!("           az storage blob upload --blob-endpoint {} --auth-mode key \\", account.blob_endpoint);
-    println!("             --account-name {} --account-key KEY (Azurite's published one) \\", account.name);
-    println!("             --container-name {input} --file FILE --name FILE");
+    out(&format!("  blob     {}", account.blob_endpoint));
+    out(&format!("  queue    {}", account.queue_endpoint));
+    out(&format!("  table    http://127.0.0.1:{table}/{}", account.name));
+    out(&format!("  upload   to container {}{results}, for example", blobs.inputs.join(" or ")));
+    out(&format!("           az storage blob upload --blob-endpoint {} --auth-mode key \\", account.blob_endpoint));
+    out(&format!("             --account-name {} --account-key KEY (Azurite's published one) \\", account.name));
+    out(&format!("             --container-name {input} --file FILE --name FILE"));
 }
 
 /// Lines from Information up, coloured on a terminal.
@@ -150,9 +151,9 @@ fn console() -> Echo {
         let time = custom_handler::clock::timestamp(line.at);
         let time = time.get(11..23).unwrap_or_default();
         if is_terminal && !colour.is_empty() {
-            println!("{time} {colour}{line}\x1b[0m");
+            out(&format!("{time} {colour}{line}\x1b[0m"));
         } else {
-            println!("{time} {line}");
+            out(&format!("{time} {line}"));
         }
     }))
 }

@@ -13,7 +13,10 @@ use super::{Lab, judge};
 use crate::{
     app::running::{AppRequest, AppStart, OpenPlatform, Platform, RunningApp},
     evidence::{Criterion, Environment, RunFolder, Verdict, VerdictFile, render},
-    machine::exit::interrupted,
+    machine::{
+        exit::interrupted,
+        terminal::{err, out},
+    },
 };
 use custom_handler::clock;
 
@@ -64,7 +67,7 @@ pub(super) async fn run<L: Lab>(arguments: RunArguments<L>, open: OpenPlatform) 
         let run = Judged::read(&lab, (&*platform, runs), &folder)?;
         if runs > 1 {
             let verdict = run.clone().verdict(&lab);
-            eprintln!("run {number} of {runs}: {}", verdict.verdict);
+            err(&format!("run {number} of {runs}: {}", verdict.verdict));
             folder.write_json("verdict.json", &verdict).context("write verdict.json")?;
         }
         judged.push(run);
@@ -74,12 +77,12 @@ pub(super) async fn run<L: Lab>(arguments: RunArguments<L>, open: OpenPlatform) 
     let verdict = judged.verdict(&lab);
     evidence.write_json("verdict.json", &verdict).context("write verdict.json")?;
     if json {
-        println!("{}", serde_json::to_string(&verdict)?);
+        out(&serde_json::to_string(&verdict)?);
     } else {
-        print!("{guide_tables}");
-        println!("{}", render::table(&verdict.criteria, verdict.verdict, stdout().is_terminal()));
-        print!("{totals}");
-        println!("evidence: {}", evidence.path().display());
+        let table = render::table(&verdict.criteria, verdict.verdict, stdout().is_terminal());
+        out(&format!("{guide_tables}{table}"));
+        totals.lines().for_each(out);
+        out(&format!("evidence: {}", evidence.path().display()));
     }
     Ok(verdict.verdict.exit_code())
 }

@@ -21,6 +21,7 @@ use tokio::{
 use super::{
     checkout::{self, PROJECT},
     proc,
+    terminal::err,
     workspace::{Workspace, WorkspaceError},
 };
 use incident_labs::{
@@ -244,7 +245,7 @@ pub async fn install() -> Result<PathBuf, AzuriteError> {
     if is_installed(&home) {
         return Ok(home);
     }
-    eprintln!("installing azurite (once) in {}", home.display());
+    err(&format!("installing azurite (once) in {}", home.display()));
     let status = Command::new("npm")
         .args(["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"])
         .current_dir(&home)

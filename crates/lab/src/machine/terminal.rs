@@ -1,14 +1,47 @@
-//! Progress on stderr: a bar on a terminal, a line every few seconds elsewhere.
+//! The lab's two streams, and progress on stderr: a bar on a terminal, a line every few seconds elsewhere.
+//!
+//! - All output goes through [`out`] and [`err`]. Each line is one write, above the bars.
+//! - A reader that went away changes nothing: the command goes on, and its exit code is what it would be.
 
 use std::{
-    io::{IsTerminal, stderr},
+    io::{self, IsTerminal, Write, stderr, stdout},
+    sync::{LazyLock, OnceLock},
     time::Duration,
 };
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use tokio::time::Instant;
 
 const LINE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// All bars: lines go above them.
+static BARS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
+/// Why stdout did not take a line, for the first one.
+static UNWRITTEN: OnceLock<String> = OnceLock::new();
+
+/// Writes a line to stdout.
+pub fn out(line: &str) {
+    if let Err(error) = BARS.suspend(|| write_line(&mut stdout().lock(), line))
+        && error.kind() != io::ErrorKind::BrokenPipe
+    {
+        let _ = UNWRITTEN.set(error.to_string());
+    }
+}
+
+/// Writes a line to stderr.
+pub fn err(line: &str) {
+    let _ = BARS.suspend(|| write_line(&mut stderr().lock(), line));
+}
+
+/// Why output is missing from stdout although its reader is there: a full disk, for example.
+pub fn unwritten() -> Option<&'static str> {
+    UNWRITTEN.get().map(String::as_str)
+}
+
+fn write_line(stream: &mut impl Write, line: &str) -> io::Result<()> {
+    stream.write_all(format!("{line}\n").as_bytes())?;
+    stream.flush()
+}
 
 /// Shows what is going on where the total is unknown: lines that replace each other on a terminal, one every few
 /// seconds elsewhere.
@@ -23,7 +56,8 @@ impl StatusLine {
     pub fn start() -> Self {
         let bar = stderr().is_terminal().then(|| {
             let style = ProgressStyle::with_template("{spinner} {elapsed} {msg}");
-            ProgressBar::new_spinner().with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()))
+            let style = style.unwrap_or_else(|_| ProgressStyle::default_spinner());
+            BARS.add(ProgressBar::new_spinner().with_style(style))
         });
         Self { bar, told: None }
     }
@@ -37,7 +71,7 @@ impl StatusLine {
             }
             None if self.told.is_none_or(|it| it.elapsed() >= LINE_INTERVAL) => {
                 self.told = Some(Instant::now());
-                eprintln!("{line}");
+                err(line);
             }
             None => {}
         }
@@ -50,10 +84,7 @@ impl StatusLine {
 
     /// A line that stays.
     pub fn say(&self, line: &str) {
-        match &self.bar {
-            Some(bar) => bar.suspend(|| eprintln!("{line}")),
-            None => eprintln!("{line}"),
-        }
+        err(line);
     }
 
     /// Leaves a last line.
@@ -61,7 +92,7 @@ impl StatusLine {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
-        eprintln!("{line}");
+        err(line);
     }
 }
 
@@ -81,12 +112,11 @@ impl Progress {
         let total = total as u64;
         let bar = stderr().is_terminal().then(|| {
             let style = ProgressStyle::with_template("{msg:>11} [{bar:40}] {pos}/{len} {elapsed}");
-            ProgressBar::new(total)
-                .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
-                .with_message(step)
+            let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
+            BARS.add(ProgressBar::new(total).with_style(style).with_message(step))
         });
         if bar.is_none() {
-            eprintln!("{step} 0/{total}");
+            err(&format!("{step} 0/{total}"));
         }
         Self { step, total, done: 0, bar, told: Instant::now() }
     }
@@ -105,25 +135,17 @@ impl Progress {
             Some(bar) => bar.tick(),
             None if self.told.elapsed() >= LINE_INTERVAL && self.done < self.total => {
                 self.told = Instant::now();
-                eprintln!("{} {}/{}", self.step, self.done, self.total);
+                err(&format!("{} {}/{}", self.step, self.done, self.total));
             }
             None => {}
         }
     }
 
-    /// Prints a line to stdout without tearing the bar.
-    pub fn print(&self, line: &str) {
-        match &self.bar {
-            Some(bar) => bar.suspend(|| println!("{line}")),
-            None => println!("{line}"),
-        }
-    }
-
-    /// Leaves the bar, or a last line, as it stands.
+    /// Leaves a last line.
     pub fn finish(&self) {
-        match &self.bar {
-            Some(bar) => bar.abandon(),
-            None => eprintln!("{} {}/{}", self.step, self.done, self.total),
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
         }
+        err(&format!("{} {}/{}", self.step, self.done, self.total));
     }
 }

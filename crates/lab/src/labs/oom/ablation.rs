@@ -8,6 +8,7 @@ use super::{OomRows, Remedy, Scale, ScaledScenario, driver::Experiment};
 use crate::{
     app::running::Platform,
     evidence::{RunFolder, Verdict},
+    machine::terminal::err,
 };
 use incident_labs::blob::MIB;
 
@@ -78,7 +79,7 @@ impl Ablation {
     ) -> anyhow::Result<Self> {
         let mut cells = Vec::new();
         for remedy in Self::REMEDIES {
-            eprintln!("remedy: {}", remedy.name());
+            err(&format!("remedy: {}", remedy.name()));
             let folder = evidence.part(remedy.name())?;
             platform.clear().await?;
             Experiment { load, platform, evidence: &folder }.run_cell(remedy).await?;

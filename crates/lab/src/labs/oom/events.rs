@@ -5,6 +5,8 @@ use std::io::{self, Write};
 use serde::{Deserialize, Serialize};
 use tokio::task::spawn_blocking;
 
+use crate::machine::terminal::{err, out};
+
 /// What the generator is doing.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
@@ -44,7 +46,7 @@ pub(super) enum Event {
 pub(super) enum Gate {
     /// Lines for people, on stderr.
     People,
-    /// JSON lines on stdout.
+    /// JSON lines on stdout, for anyone who reads them.
     Json,
     /// JSON lines on stdout; before and after each burst is copied, a line on stdin is waited for.
     Step,
@@ -54,15 +56,15 @@ impl Gate {
     /// Tells an event, and waits where it says so.
     ///
     /// # Errors
-    /// When stdout or stdin is closed: the parent process is gone.
+    /// When a [`Gate::Step`]'s stdout or stdin is closed: the parent process is gone.
     pub(super) async fn tell(&mut self, event: Event) -> io::Result<()> {
         match self {
             Self::People => {
                 if let Some(line) = for_people(&event) {
-                    eprintln!("{line}");
+                    err(&line);
                 }
             }
-            Self::Json => write_line(&event)?,
+            Self::Json => out(&serde_json::to_string(&event)?),
             Self::Step => {
                 write_line(&event)?;
                 if matches!(event, Event::Burst { .. } | Event::Copied { .. }) {

@@ -18,6 +18,7 @@ use crate::{
         capacity,
         exit::{EXIT_OK, EXIT_WRONG, UsageError, interrupted},
         storage::{Storage, developer_account},
+        terminal::{err, out},
     },
 };
 use custom_handler::clock;
@@ -65,8 +66,8 @@ impl Load for LoadOom {
         if let Some(folder) = &self.write {
             let plan = self.load.plan()?;
             capacity::ensure_disk("the load", folder, plan.source_bytes())?;
-            write_files(&plan, folder, |path| eprintln!("wrote {}", path.display())).await?;
-            println!("load in {0}; SHA-256 of each file in {0}/manifest.jsonl", folder.display());
+            write_files(&plan, folder, |path| err(&format!("wrote {}", path.display()))).await?;
+            out(&format!("load in {0}; SHA-256 of each file in {0}/manifest.jsonl", folder.display()));
             return Ok(EXIT_OK);
         }
         self.send().await

@@ -28,6 +28,7 @@ use super::{Help, Lab};
 use crate::{
     app::running::{Needs, Platform},
     evidence::{Environment, Measure, RunFolder},
+    machine::terminal::out,
 };
 use ablation::Ablation;
 use driver::Experiment;
@@ -101,9 +102,9 @@ Exit codes:  0 every blob was dealt with; 1 some were not in time; 3 it could no
         let ablation = Ablation::run(&self.load, platform, evidence).await?;
         evidence.write_json("ablation.json", &ablation).context("write ablation.json")?;
         if json {
-            println!("{}", serde_json::to_string(&ablation)?);
+            out(&serde_json::to_string(&ablation)?);
         } else {
-            println!("{ablation}\n\nevidence: {}", evidence.path().display());
+            out(&format!("{ablation}\n\nevidence: {}", evidence.path().display()));
         }
         Ok(Some(ablation.verdict().exit_code()))
     }

@@ -9,7 +9,10 @@ use url::Url;
 use super::{PhaseOutcome, ReplayLoad, ReplayPhase, StormArguments};
 use crate::{
     labs::Load,
-    machine::exit::{EXIT_OK, EXIT_WRONG, UsageError, interrupted},
+    machine::{
+        exit::{EXIT_OK, EXIT_WRONG, UsageError, interrupted},
+        terminal::{err, out},
+    },
 };
 
 #[derive(Debug, clap::Args)]
@@ -34,7 +37,7 @@ impl Load for LoadReplay {
         let load = ReplayLoad::new(self.url, self.out.clone(), self.storm.longest);
         let mut wrong = 0;
         for phase in &phases {
-            eprintln!("{} started: {} x {} iterations", phase.name, phase.instances, phase.iterations);
+            err(&format!("{} started: {} x {} iterations", phase.name, phase.instances, phase.iterations));
             let outcome = tokio::select! {
                 outcome = load.run(phase) => outcome?,
                 result = interrupted() => {
@@ -44,7 +47,7 @@ impl Load for LoadReplay {
             };
             wrong += tell(phase, &outcome);
         }
-        println!("instances and phases in {}", self.out.display());
+        out(&format!("instances and phases in {}", self.out.display()));
         Ok(if wrong == 0 { EXIT_OK } else { EXIT_WRONG })
     }
 }
@@ -68,9 +71,9 @@ impl LoadReplay {
 
 /// Tells how a phase ended, and how many of its instances did not complete.
 fn tell(phase: &ReplayPhase, outcome: &PhaseOutcome) -> usize {
-    println!("{:<10} {:>7} iterations in {:.1} s", phase.name, phase.iterations, outcome.took.as_secs_f64());
+    out(&format!("{:<10} {:>7} iterations in {:.1} s", phase.name, phase.iterations, outcome.took.as_secs_f64()));
     for (id, state) in &outcome.not_completed {
-        println!("  {id} did not complete: {state}");
+        out(&format!("  {id} did not complete: {state}"));
     }
     outcome.not_completed.len()
 }
