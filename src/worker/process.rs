@@ -3,12 +3,13 @@
 use std::{
     collections::HashMap,
     os::{fd::AsFd, unix::net::UnixStream as StdUnixStream},
+    panic::AssertUnwindSafe,
     sync::{Arc, Barrier, Mutex, PoisonError},
     time::Duration,
 };
 
 use azure_storage_blob::BlobServiceClient;
-use futures::{SinkExt, StreamExt};
+use futures::{FutureExt, SinkExt, StreamExt};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{net::UnixStream, sync::mpsc, task::AbortHandle, time::Instant};
 use tokio_util::task::TaskTracker;
@@ -125,7 +126,9 @@ impl Worker {
         // Held over the spawn, so that the task cannot look for its entry before it is there.
         let mut running = self.running();
         let task = self.tasks.spawn(async move {
-            let outcome = worker.process(work, answers.clone()).await;
+            // Without an answer the invocation would wait for its deadline.
+            let outcome = AssertUnwindSafe(worker.process(work, answers.clone())).catch_unwind().await;
+            let outcome = outcome.unwrap_or_else(|_| Answer::Failed { detail: "the worker panicked".to_owned() });
             worker.running().remove(&id);
             let _ = answers.send(FromWorker::Done { id, outcome });
         });

@@ -1,6 +1,11 @@
 //! The blob trigger on real storage: receipts, versions, outages, poison and redrive.
 
-use std::{fs::File, process::Command, time::Duration};
+use std::{
+    fs::File,
+    process::Command,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 use azure_core::http::RequestContent;
 use azure_storage_blob::{BlobClient, BlobClientOptions};
@@ -13,7 +18,10 @@ use lab::{
         redrive::{only_trigger_queue, redrive},
         stage::stage,
     },
-    emulator::session::{Blobs, Session, SessionOptions},
+    emulator::{
+        host::{Echo, LogLine},
+        session::{Blobs, Session, SessionOptions},
+    },
     machine::{
         azurite::{Azurite, Ports},
         workspace::Workspace,
@@ -26,6 +34,10 @@ use crate::harness::{HANDLER, LAB, LabProcess, Scratch, StorageFixture, eventual
 const SOON: Duration = Duration::from_secs(30);
 
 async fn session(scratch: &Scratch) -> Session {
+    session_with(scratch, None).await
+}
+
+async fn session_with(scratch: &Scratch, echo: Echo) -> Session {
     let script_root = scratch.path().join("stage");
     stage(&AppSource::carried(), HANDLER.as_ref(), &script_root, &functions::names()).unwrap();
     let folder = Workspace::open(&scratch.path().join("run")).await.unwrap();
@@ -36,7 +48,7 @@ async fn session(scratch: &Scratch) -> Session {
         containers: own::containers(),
         port: Default::default(),
         pace: Some(Duration::from_millis(100)),
-        echo: None,
+        echo,
     };
     Session::start(options).await.unwrap()
 }
@@ -124,6 +136,22 @@ async fn white_space_around_a_name_belongs_to_it() {
         put_at(&session, path, b"five!").await;
         assert_eq!(result(&session, name).await["name"], name);
     }
+    session.stop(SOON).await;
+}
+
+#[tokio::test]
+async fn a_blob_whose_work_item_panics_is_given_back_and_processed() {
+    let scratch = Scratch::new();
+    // The host's log is echoed inside of the work item.
+    let (panicked, at) = (AtomicBool::new(false), "Executing 'Functions.BlobBufferProcessor'");
+    let echo = move |line: &LogLine| {
+        assert!(!line.message.starts_with(at) || panicked.swap(true, Ordering::Relaxed), "panics, as asked for");
+    };
+    let session = session_with(&scratch, Some(Box::new(echo))).await;
+    session.blobs().unwrap().storage.put("input", "a", "first", None).await.unwrap();
+    let read = async || session.blobs().unwrap().storage.read("results", "a.json").await.ok().flatten();
+    // Less than the message's lease: it did not wait for that.
+    eventually(Duration::from_secs(20), read).await;
     session.stop(SOON).await;
 }
 

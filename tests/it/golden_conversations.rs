@@ -4,6 +4,7 @@
 use std::{
     collections::{HashMap, VecDeque},
     fs,
+    path::Path,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -13,7 +14,7 @@ use durable::{envelope, protocol::*};
 use lab::{
     app::ScriptRoot,
     emulator::{
-        host::HostOptions,
+        host::{Host, HostOptions},
         task_hub::{DurableFunctions, HubOptions, Replace, Signal, TaskHub},
     },
     evidence::table_writer::Tables,
@@ -302,6 +303,12 @@ async fn tell(hub: &TaskHub, id: &str, signal: Signal) {
 pub(crate) async fn stand_in_with_hub(options: HostOptions) -> (StandIn, TaskHub) {
     let stand_in = StandIn::start(options).await;
     let root = stand_in.folder.path();
+    let hub = hub_of(&stand_in.host, root, &root.join("hub.db"));
+    (stand_in, hub)
+}
+
+/// A task hub of an app with the orchestrator `orch` and the activity `act`.
+pub(crate) fn hub_of(host: &Host, root: &Path, file: &Path) -> TaskHub {
     for (name, kind, binding) in [("orch", "orchestrationTrigger", "context"), ("act", "activityTrigger", "payload")] {
         fs::create_dir_all(root.join(name)).unwrap();
         let json = json!({ "bindings": [{ "type": kind, "name": binding, "direction": "in" }] });
@@ -311,8 +318,7 @@ pub(crate) async fn stand_in_with_hub(options: HostOptions) -> (StandIn, TaskHub
     let app = ScriptRoot::read(root).unwrap();
     let (options, functions) = (HubOptions::new(&app), DurableFunctions::new(&app));
     let tables = Tables::open(&root.join("tables")).unwrap();
-    let hub = TaskHub::start(&root.join("hub.db"), functions, options, stand_in.host.clone(), tables).unwrap();
-    (stand_in, hub)
+    TaskHub::start(file, functions, options, host.clone(), tables).unwrap()
 }
 
 /// Starts the first instance of a conversation and waits until everything recorded was sent.

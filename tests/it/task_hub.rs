@@ -32,8 +32,21 @@ use crate::{
 
 const SOON: Duration = Duration::from_secs(30);
 
+/// Answers as an orchestrator of one activity does.
+pub(crate) fn one_activity(request: &Sent) -> Option<(u16, &'static str, String)> {
+    let result = new_events(request).iter().find_map(|it| match &it.event_type {
+        Some(EventType::TaskCompleted(it)) => it.result.clone(),
+        _ => None,
+    });
+    let schedule = ActionType::ScheduleTask(TaskScheduled::new("act".to_owned(), None));
+    answered(match result {
+        None => vec![OrchestratorAction::new(0, Some(schedule))],
+        Some(result) => vec![completion(1, &result)],
+    })
+}
+
 /// Serves the handler's port: `answer` gives status, type and body, or nothing to hang up.
-async fn handle(port: u16, answer: impl Fn(&Sent) -> Option<(u16, &'static str, String)>) {
+pub(crate) async fn handle(port: u16, answer: impl Fn(&Sent) -> Option<(u16, &'static str, String)>) {
     let listener = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
     loop {
         let (mut stream, _) = listener.accept().await.unwrap();
@@ -212,7 +225,7 @@ impl ReplayLab {
         Self { child, folder: folder.canonicalize().unwrap(), base, http: reqwest::Client::new() }
     }
 
-    async fn call(&self, method: &str, path: &str, body: Option<&str>) -> (u16, http::HeaderMap, Value) {
+    pub(crate) async fn call(&self, method: &str, path: &str, body: Option<&str>) -> (u16, http::HeaderMap, Value) {
         let url = format!("{}{path}", self.base);
         let mut request = self.http.request(method.parse().unwrap(), url);
         if let Some(body) = body {
@@ -228,7 +241,7 @@ impl ReplayLab {
         self.call(method, &format!("{WEBHOOK_PATH}{path}"), body).await
     }
 
-    async fn status(&self, id: &str) -> Value {
+    pub(crate) async fn status(&self, id: &str) -> Value {
         self.call("GET", &format!("/api/durable/status/{id}"), None).await.2
     }
 

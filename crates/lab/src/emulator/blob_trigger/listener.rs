@@ -2,10 +2,12 @@
 
 use std::{
     collections::HashSet,
+    panic::AssertUnwindSafe,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
+use futures::FutureExt;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::sleep,
@@ -84,9 +86,16 @@ fn dispatch(
     for message in messages {
         let (shared, queue, permit) = (shared.clone(), queue.clone(), permits.split(1));
         tasks.spawn(async move {
-            let id = message.id.clone();
+            let (id, mut given_back) = (message.id.clone(), message.clone());
+            let settled = match AssertUnwindSafe(settle(&shared, &queue, message)).catch_unwind().await {
+                Ok(settled) => settled,
+                Err(_) => {
+                    tracing::error!("the work item of message {id} panicked; the message is given back");
+                    queue.renew(&mut given_back, Duration::ZERO).await
+                }
+            };
             // An unsettled message comes back when its lease ends: storage being away costs time, never a blob.
-            if let Err(error) = settle(&shared, &queue, message).await {
+            if let Err(error) = settled {
                 shared.tell(Level::Warning, format!("message {id} could not be settled: {}", error_chain(&error)));
             }
             drop(permit);

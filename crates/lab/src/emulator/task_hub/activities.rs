@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use rusqlite::Connection;
 use serde_json::{Map, Value};
 use tokio::time::sleep;
 
 use super::{
-    TaskHub,
+    Ended, TaskHub,
     rows::{self, Activity, event},
     store::StoreError,
 };
@@ -32,41 +33,32 @@ impl TaskHub {
     }
 
     fn start_activity(&self, activity: Activity) {
-        self.running().insert(activity.id);
-        let hub = self.clone();
-        self.inner.tasks.spawn(async move {
-            let id = activity.id;
-            hub.run_activity(activity).await;
-            // Only now is it gone from the file.
-            hub.running().remove(&id);
-            hub.inner.activities_arrived.notify_one();
-        });
+        let (hub, id) = (self.clone(), activity.id);
+        // Its place is given back only when it is gone from the file.
+        let work = async move { hub.run_activity(activity).await };
+        self.work_on(id, |inner| (&inner.activities, &inner.activities_arrived), work);
     }
 
-    /// The oldest that are not under way, as many as the limit allows.
+    /// The oldest that are neither under way nor at rest, as many as the limit allows.
     async fn waiting_activities(&self) -> Result<Vec<Activity>, StoreError> {
-        let limit = self.inner.options.max_activities;
-        // Taken before the file is read: of one that ended in between the row read would still be there, and it would be run again.
-        let running = self.running().clone();
-        let free = limit.saturating_sub(running.len());
+        let free = self.inner.options.max_activities.saturating_sub(self.inner.activities.running());
         if free == 0 {
             return Ok(Vec::new());
         }
+        // Taken before the file is read: of one that ended in between the row read would still be there, and it would be run again.
+        let held = self.inner.activities.held();
+        let limit = held.len() + free;
         let oldest = self.inner.store.read(move |connection| rows::activities(connection, limit)).await?;
-        Ok(oldest.into_iter().filter(|it| !running.contains(&it.id)).take(free).collect())
+        Ok(oldest.into_iter().filter(|it| !held.contains(&it.id)).take(free).collect())
     }
 
-    async fn run_activity(&self, activity: Activity) {
+    async fn run_activity(&self, activity: Activity) -> Result<Ended, StoreError> {
         let inner = &self.inner;
-        let Some(outcome) = self.outcome_of(&activity).await else { return };
-        let recorded = inner
-            .store
-            .write(move |connection| rows::complete_activity(connection, &activity, &event(-1, outcome)))
-            .await;
-        match recorded {
-            Ok(_) => inner.messages_arrived.notify_one(),
-            Err(error) => tracing::error!("an activity's outcome could not be recorded: {error}"),
-        }
+        let Some(outcome) = self.outcome_of(&activity).await else { return Ok(Ended::GivenUp) };
+        let write = move |connection: &Connection| rows::complete_activity(connection, &activity, &event(-1, outcome));
+        inner.store.write(write).await?;
+        inner.messages_arrived.notify_one();
+        Ok(Ended::Well)
     }
 
     /// Runs it. `None` when the lab is stopping: it will be run again.

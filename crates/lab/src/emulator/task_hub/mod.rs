@@ -13,15 +13,13 @@ mod episode;
 mod orchestrations;
 mod rows;
 mod store;
+mod under_way;
 pub mod webhook;
 
-use std::{
-    collections::{HashMap, HashSet},
-    path::Path,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{fmt::Display, hash::Hash, panic::AssertUnwindSafe, path::Path, sync::Arc, time::Duration};
 
-use tokio::{sync::Notify, time::Instant};
+use futures::FutureExt;
+use tokio::{sync::Notify, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use declared::{DurableFunctions, HubOptions};
@@ -31,6 +29,7 @@ pub use store::{Durability, StoreError};
 use self::{
     rows::{NewInstance, event},
     store::Store,
+    under_way::UnderWay,
 };
 use super::host::Host;
 use crate::evidence::table_writer::Tables;
@@ -49,21 +48,29 @@ struct Inner {
     store: Store,
     /// Where each episode's cost is told.
     tables: Tables,
-    /// Instances with an episode under way.
-    busy: Mutex<HashSet<String>>,
-    running: Mutex<HashSet<i64>>,
-    /// Instances whose last episode was given up, and until when they rest.
-    resting: Mutex<HashMap<String, Rest>>,
+    /// Episodes, by instance.
+    episodes: UnderWay<String>,
+    /// Activities, by the id of their row.
+    activities: UnderWay<i64>,
     messages_arrived: Notify,
     activities_arrived: Notify,
     stopping: CancellationToken,
     tasks: TaskTracker,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Rest {
-    until: Instant,
-    times: u32,
+/// A work item's place among those under way, given back however it ends: a panic must not keep it.
+struct Place<K: Clone + Eq + Hash + 'static> {
+    hub: TaskHub,
+    key: K,
+    of: fn(&Inner) -> (&UnderWay<K>, &Notify),
+}
+
+impl<K: Clone + Eq + Hash + 'static> Drop for Place<K> {
+    fn drop(&mut self) {
+        let (items, arrived) = (self.of)(&self.hub.inner);
+        items.leave(&self.key);
+        arrived.notify_one();
+    }
 }
 
 impl std::fmt::Debug for TaskHub {
@@ -137,9 +144,8 @@ impl TaskHub {
             functions,
             host,
             tables,
-            busy: Mutex::default(),
-            running: Mutex::default(),
-            resting: Mutex::default(),
+            episodes: UnderWay::default(),
+            activities: UnderWay::default(),
             messages_arrived: Notify::new(),
             activities_arrived: Notify::new(),
             stopping: CancellationToken::new(),
@@ -259,13 +265,49 @@ impl TaskHub {
         purged.await
     }
 
-    fn busy(&self) -> std::sync::MutexGuard<'_, HashSet<String>> {
-        self.inner.busy.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Does a work item in a task of its own. One that fails or panics is told and tried again after a rest.
+    fn work_on<K>(
+        &self,
+        key: K,
+        of: fn(&Inner) -> (&UnderWay<K>, &Notify),
+        work: impl Future<Output = Result<Ended, StoreError>> + Send + 'static,
+    ) where
+        K: Clone + Display + Eq + Hash + Send + Sync + 'static,
+    {
+        if !of(&self.inner).0.enter(&key) {
+            return;
+        }
+        let place = Place { hub: self.clone(), key, of };
+        self.inner.tasks.spawn(async move {
+            let Place { hub, key, .. } = &place;
+            let what = match AssertUnwindSafe(work).catch_unwind().await {
+                Ok(Ok(Ended::Well)) => return of(&hub.inner).0.went_well(key),
+                Ok(Ok(Ended::GivenUp)) => None,
+                Ok(Err(error)) => Some(format!("could not be recorded: {error}")),
+                Err(_) => Some("panicked".to_owned()),
+            };
+            if let Some(what) = what {
+                tracing::error!("work item {key} {what}; it is tried again after a rest");
+            }
+            hub.wake_after(of(&hub.inner).0.rest(key), of);
+        });
     }
 
-    fn running(&self) -> std::sync::MutexGuard<'_, HashSet<i64>> {
-        self.inner.running.lock().unwrap_or_else(PoisonError::into_inner)
+    fn wake_after<K: 'static>(&self, rest: Duration, of: fn(&Inner) -> (&UnderWay<K>, &Notify)) {
+        let hub = self.clone();
+        self.inner.tasks.spawn(async move {
+            let _ = timeout(rest, hub.inner.stopping.cancelled()).await;
+            of(&hub.inner).1.notify_one();
+        });
     }
+}
+
+/// How a work item ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Ended {
+    Well,
+    /// Nothing of it is recorded, and it is to be tried again.
+    GivenUp,
 }
 
 impl Instance {

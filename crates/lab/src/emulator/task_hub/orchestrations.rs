@@ -1,15 +1,15 @@
 //! The dispatcher of episodes, and what an episode's actions become.
 
-use std::{sync::PoisonError, time::Duration};
+use std::time::Duration;
 
 use rusqlite::Connection;
 use serde_json::json;
 use time::OffsetDateTime;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 use super::{
-    Instance, Replace, Rest, StartError, TaskHub,
+    Ended, Instance, Replace, StartError, TaskHub,
     episode::{Answer, Given},
     rows::{self, Activity, Message, NewInstance, event},
     store::StoreError,
@@ -24,9 +24,6 @@ use durable::protocol::{
 
 /// Interval between looks at the queue when no message was announced.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
-/// Rest of an instance after its first episode that was given up; it doubles each time.
-const FIRST_REST: Duration = Duration::from_secs(2);
-const LONGEST_REST: Duration = Duration::from_secs(30);
 
 /// Everything an episode begins with.
 struct Loaded {
@@ -70,54 +67,25 @@ impl TaskHub {
     /// Starts an episode of each instance that has messages, as far as the limit allows; gives the time until the next timer.
     async fn start_episodes(&self) -> Result<Option<Duration>, StoreError> {
         // Only here are there more of them. Whichever ends first asks again.
-        let free = self.inner.options.max_orchestrations.saturating_sub(self.busy().len());
+        let free = self.inner.options.max_orchestrations.saturating_sub(self.inner.episodes.running());
         if free == 0 {
             return Ok(None);
         }
         let now = rows::nanos(rows::now());
         let (due, next) = self.inner.store.read(move |connection| rows::due(connection, now)).await?;
-        let idle = due.into_iter().filter(|it| !self.busy().contains(it) && !self.is_resting(it));
-        for instance_id in idle.take(free) {
-            self.busy().insert(instance_id.clone());
-            let hub = self.clone();
-            self.inner.tasks.spawn(async move {
-                hub.work(&instance_id).await;
-                hub.busy().remove(&instance_id);
-                hub.inner.messages_arrived.notify_one();
-            });
+        let held = self.inner.episodes.held();
+        for instance_id in due.into_iter().filter(|it| !held.contains(it)).take(free) {
+            let (hub, id) = (self.clone(), instance_id.clone());
+            let work = async move { hub.work(&id).await };
+            self.work_on(instance_id, |inner| (&inner.episodes, &inner.messages_arrived), work);
         }
         Ok(next.map(|next| Duration::from_nanos(u64::try_from(next - now).unwrap_or_default())))
     }
 
-    fn is_resting(&self, instance_id: &str) -> bool {
-        let mut resting = self.inner.resting.lock().unwrap_or_else(PoisonError::into_inner);
-        resting.get_mut(instance_id).is_some_and(|it| it.until > Instant::now())
-    }
-
-    /// Gives an episode up: nothing of it is recorded, and it is tried again after a rest.
-    fn rest(&self, instance_id: &str) {
-        let mut resting = self.inner.resting.lock().unwrap_or_else(PoisonError::into_inner);
-        let times = resting.get(instance_id).map_or(0, |it| it.times);
-        let pause = (FIRST_REST * 2_u32.saturating_pow(times)).min(LONGEST_REST);
-        resting.insert(instance_id.to_owned(), Rest { until: Instant::now() + pause, times: times + 1 });
-        let hub = self.clone();
-        self.inner.tasks.spawn(async move {
-            let _ = timeout(pause, hub.inner.stopping.cancelled()).await;
-            hub.inner.messages_arrived.notify_one();
-        });
-    }
-
     /// One work item: an episode, and those that follow from it at once by continuing as new.
-    async fn work(&self, instance_id: &str) {
-        if let Err(error) = self.try_work(instance_id).await {
-            tracing::error!("an episode of {instance_id} could not be recorded: {error}");
-            self.rest(instance_id);
-        }
-    }
-
-    async fn try_work(&self, instance_id: &str) -> Result<(), StoreError> {
+    async fn work(&self, instance_id: &str) -> Result<Ended, StoreError> {
         let began = Instant::now();
-        let Some(loaded) = self.load(instance_id).await? else { return Ok(()) };
+        let Some(loaded) = self.load(instance_id).await? else { return Ok(Ended::Well) };
         let read = began.elapsed();
         let Loaded { instance, messages, past } = loaded;
         let consumed = messages.iter().map(|it| it.id).collect();
@@ -132,21 +100,17 @@ impl TaskHub {
             let answer = self.call_orchestrator(&outcome.instance, &mut given).await;
             spent += called.elapsed();
             cost.1 = given.new.len();
-            let Some(answer) = answer else {
-                self.rest(instance_id);
-                return Ok(());
-            };
+            let Some(answer) = answer else { return Ok(Ended::GivenUp) };
             match outcome.apply(given, answer) {
                 Some(next) => given = next,
                 None => break,
             }
             cost.0 = 0;
         }
-        self.inner.resting.lock().unwrap_or_else(PoisonError::into_inner).remove(instance_id);
         let began = Instant::now();
         self.record(outcome).await?;
         self.tell(instance_id, cost, [read, spent, began.elapsed()]);
-        Ok(())
+        Ok(Ended::Well)
     }
 
     /// Reads what an episode begins with; `None` where there is nothing to do.

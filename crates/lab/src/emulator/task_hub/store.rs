@@ -5,6 +5,7 @@
 
 use std::{
     any::Any,
+    panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError, mpsc},
 };
@@ -50,6 +51,9 @@ pub enum Durability {
 pub enum StoreError {
     #[error("task hub: {0}")]
     Sqlite(Arc<rusqlite::Error>),
+    /// What was to be done panicked; nothing of it was.
+    #[error("task hub: what was to be written panicked")]
+    Panicked,
     /// The writer is gone.
     #[error("the task hub is closed")]
     Closed,
@@ -167,10 +171,12 @@ fn write_batch(connection: &Connection, work: Vec<Work>) -> Vec<Result<Output, S
         let mut outputs = Vec::with_capacity(count);
         for work in work {
             transaction.execute_batch("SAVEPOINT job")?;
-            let output = work(&transaction);
+            // The thread serves all that is written, and outlives what panics.
+            let output = catch_unwind(AssertUnwindSafe(|| work(&transaction)));
+            let output = output.map_or(Err(StoreError::Panicked), |it| it.map_err(StoreError::from));
             let end = if output.is_ok() { "RELEASE job" } else { "ROLLBACK TO job; RELEASE job" };
             transaction.execute_batch(end)?;
-            outputs.push(output.map_err(StoreError::from));
+            outputs.push(output);
         }
         transaction.commit()?;
         Ok(outputs)
@@ -205,5 +211,24 @@ mod tests {
             rows.query_map([], |row| row.get::<_, String>(0))?.collect::<rusqlite::Result<Vec<_>>>()
         });
         assert_eq!(ids.await.unwrap(), ["a", "c"]);
+    }
+
+    #[tokio::test]
+    async fn a_write_that_panics_is_undone_and_the_next_one_is_done() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join("hub.db"), Durability::Process).unwrap();
+        let insert = "INSERT INTO activities(instance_id, execution_id, task_id, name) VALUES('i', 'e', 0, 'n')";
+        let panicking = store.write(move |connection| -> rusqlite::Result<()> {
+            connection.execute(insert, [])?;
+            panic!("as asked for")
+        });
+        assert!(matches!(panicking.await, Err(StoreError::Panicked)));
+        store.write(move |connection| connection.execute(insert, [])).await.unwrap();
+        let count = |connection: &Connection| {
+            connection.query_row("SELECT count(*) FROM activities", [], |row| row.get::<_, i64>(0))
+        };
+        assert_eq!(store.read(count).await.unwrap(), 1);
+        assert!(store.read(|_| -> rusqlite::Result<()> { panic!("as asked for") }).await.is_err());
+        assert_eq!(store.read(count).await.unwrap(), 1);
     }
 }
