@@ -11,6 +11,7 @@ use lab::app::{
     preset::preset,
     stage::{StageError, stage, write_local_settings},
 };
+use lab::machine::own_folder::MARKER;
 use serde_json::{Value, json};
 
 use crate::harness::{HANDLER, LAB, Scratch};
@@ -25,11 +26,12 @@ fn read(path: &Path) -> Value {
     serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
 }
 
+/// All files but the lab's marker.
 fn files_of(root: &Path) -> Vec<String> {
     let mut found: Vec<String> = walkdir::WalkDir::new(root)
         .into_iter()
         .map(|it| it.unwrap())
-        .filter(|it| it.file_type().is_file())
+        .filter(|it| it.file_type().is_file() && it.file_name() != MARKER)
         .map(|it| it.path().strip_prefix(root).unwrap().display().to_string())
         .collect();
     found.sort();
@@ -67,6 +69,53 @@ fn a_folder_with_something_else_in_it_is_left_alone() {
     let error = stage(&app(), Path::new(HANDLER), &scratch.path(), &functions::names()).unwrap_err();
     assert!(matches!(error, StageError::Occupied(_)), "{error}");
     assert!(scratch.path().join("thesis.txt").exists());
+}
+
+#[test]
+fn what_was_put_into_a_staged_app_by_hand_outlives_the_next_staging() {
+    let scratch = Scratch::new();
+    let out = scratch.path().join("stage");
+    let again = || stage(&app(), Path::new(HANDLER), &out, &functions::names());
+    again().unwrap();
+    write_local_settings(&out, preset(Variant::Streaming)).unwrap();
+    fs::write(out.join("thesis.txt"), "mine").unwrap();
+    again().unwrap();
+    assert_eq!(
+        files_of(&out),
+        app_files(&["handler", "host.json", "thesis.txt"]),
+        "the lab's settings go with its app"
+    );
+    fs::write(out.join("local.settings.json"), "mine").unwrap();
+    let error = write_local_settings(&out, preset(Variant::Streaming)).unwrap_err().to_string();
+    assert!(error.contains("(local.settings.json)"), "{error}");
+    again().unwrap();
+    for name in ["thesis.txt", "local.settings.json"] {
+        assert_eq!(fs::read_to_string(out.join(name)).unwrap(), "mine");
+    }
+}
+
+#[test]
+fn staging_into_a_clone_of_the_project_leaves_it_as_it_is() {
+    let scratch = Scratch::new();
+    let clone = scratch.path().join("clone");
+    for folder in [".git", "functions/BlobBufferProcessor", "src"] {
+        fs::create_dir_all(clone.join(folder)).unwrap();
+    }
+    for file in ["host.json", "functions/BlobBufferProcessor/function.json", "src/main.rs"] {
+        fs::copy(Path::new(ROOT).join(file), clone.join(file)).unwrap();
+    }
+    fs::write(clone.join(".git/HEAD"), "ref: refs/heads/main").unwrap();
+    let before = files_of(&clone);
+    let run =
+        Command::new(&*LAB).args(["stage", "--handler", HANDLER, "--out", "."]).current_dir(&clone).output().unwrap();
+    let told = String::from_utf8(run.stderr).unwrap();
+    assert_eq!(run.status.code(), Some(3), "{told}");
+    for part in
+        ["error: . holds what the lab did not make", ".git, functions, host.json and 1 more", "choose an empty folder"]
+    {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+    assert_eq!(files_of(&clone), before);
 }
 
 /// An app with one change, and what is then said about it.

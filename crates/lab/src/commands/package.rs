@@ -13,6 +13,7 @@ use crate::{
     machine::{
         checkout,
         exit::{EXIT_OK, EXIT_WRONG},
+        own_folder::{self, OwnFolder, Purpose},
         terminal::out,
     },
 };
@@ -51,8 +52,10 @@ impl Package {
 }
 
 fn make(handler: Option<PathBuf>, folder: &Path) -> anyhow::Result<u8> {
+    own_folder::check(folder, Purpose::Packages)?;
     let app = AppArgs::default().own()?;
     let handler = handler.map_or_else(build, Ok)?;
+    OwnFolder::take(folder, Purpose::Packages)?;
     let mut is_good = true;
     for it in &PACKAGES {
         let written = package(it, &app, &handler, folder)?;

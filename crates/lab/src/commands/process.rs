@@ -93,8 +93,9 @@ impl Process {
     }
 
     async fn run_in(&self, folder: &Path, files: &Files) -> anyhow::Result<u8> {
-        let script_root = self.app.serve_from(&self.app.own()?, &folder.join("stage"))?;
+        let app = self.app.own()?;
         let folder = Workspace::open(folder).await?;
+        let script_root = self.app.serve_from(&app, &folder.path().join("stage"))?;
         let variant = ("BLOB_VARIANT".to_owned(), self.variant.name().to_owned());
         let settings = [variant].into_iter().chain(self.settings.settings.iter().cloned());
         let options = SessionOptions {

@@ -7,6 +7,7 @@ use crate::{
     app::{preset::preset, stage::write_local_settings},
     machine::{
         exit::{EXIT_OK, UsageError},
+        own_folder::{Purpose, check},
         terminal::out,
     },
 };
@@ -42,6 +43,8 @@ impl Stage {
             let text = "--local writes the labs' own settings, and this app is another one: write its local.settings.json by hand";
             return Err(UsageError(text.to_owned()).into());
         }
+        // Before a handler is built.
+        check(&self.out, Purpose::Stage)?;
         self.app.stage(&app, &self.out)?;
         if let Some(variant) = self.preset {
             write_local_settings(&self.out, preset(variant))?;

@@ -26,6 +26,8 @@ pub use environment::Environment;
 pub use rows::{Phases, Row, Rows, Window, durations, mean, percentile};
 pub use tail::Tail;
 
+use crate::machine::own_folder::{OwnFolder, Purpose};
+
 /// Folder of one run's evidence: `evidence/<lab>/<UTC time>`.
 #[derive(Clone, Debug)]
 pub struct RunFolder {
@@ -36,14 +38,15 @@ impl RunFolder {
     /// Creates the folder of a run that starts at `now`, and points `latest` beside it to it.
     ///
     /// # Errors
-    /// When the file system refuses.
+    /// When `base` is another's, or the file system refuses.
     pub fn create(base: &Path, lab: &str, now: OffsetDateTime) -> io::Result<Self> {
         let format = format_description!("[year]-[month]-[day]T[hour]-[minute]-[second]Z");
         let name = now.format(&format).map_err(io::Error::other)?;
+        own(base)?;
         let runs = base.join(lab);
         fs::create_dir_all(&runs)?;
         let path = unused(&runs, &name);
-        fs::create_dir_all(&path)?;
+        own(&path)?;
         point_latest(&runs, &path)?;
         Ok(Self { path: path.canonicalize()? })
     }
@@ -63,6 +66,7 @@ impl RunFolder {
     /// When the file system refuses.
     pub fn part(&self, name: &str) -> io::Result<Self> {
         let path = self.path.join(name);
+        own(&path)?;
         fs::create_dir_all(path.join("tables"))?;
         Ok(Self { path })
     }
@@ -76,6 +80,10 @@ impl RunFolder {
     }
 }
 
+fn own(folder: &Path) -> io::Result<OwnFolder> {
+    OwnFolder::take(folder, Purpose::Evidence).map_err(io::Error::other)
+}
+
 /// Two runs may start within one second.
 fn unused(runs: &Path, name: &str) -> PathBuf {
     let numbered = (2..).map(|n| runs.join(format!("{name}-{n}")));
@@ -84,9 +92,13 @@ fn unused(runs: &Path, name: &str) -> PathBuf {
 
 fn point_latest(runs: &Path, path: &Path) -> io::Result<()> {
     let latest = runs.join("latest");
-    match fs::remove_file(&latest) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
+    match fs::symlink_metadata(&latest) {
+        Ok(it) if it.is_symlink() => fs::remove_file(&latest)?,
+        Ok(_) => {
+            let text = format!("{} is not the lab's link: move it away yourself", latest.display());
+            return Err(io::Error::other(text));
+        }
+        Err(_) => {}
     }
     symlink(path.file_name().unwrap_or(path.as_os_str()), latest)
 }

@@ -15,6 +15,7 @@ use crate::{
     evidence::{Criterion, Environment, RunFolder, Verdict, VerdictFile, render},
     machine::{
         exit::interrupted,
+        own_folder::{Purpose, check},
         terminal::{err, out},
     },
 };
@@ -52,6 +53,8 @@ pub struct RunArguments<L: Lab> {
 pub(super) async fn run<L: Lab>(arguments: RunArguments<L>, open: OpenPlatform) -> anyhow::Result<u8> {
     let RunArguments { experiment: lab, runs, script_root, handler, evidence, folder, json } = arguments;
     let plan = lab.plan()?;
+    // Before the work folder is emptied.
+    check(&evidence, Purpose::Evidence)?;
     let needs = lab.needs(&plan);
     let request = AppRequest { functions: L::functions(), script_root, handler, work: folder, needs };
     let platform = open(request).await?;

@@ -19,7 +19,10 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep};
 
-use super::proc;
+use super::{
+    own_folder::{FolderError, OwnFolder, Purpose},
+    proc,
+};
 
 /// Environment variable that names the folder whose lab started a process.
 pub const MARK: &str = "INCIDENT_LAB_FOLDER";
@@ -35,6 +38,9 @@ const LOCK_PATIENCE: Duration = Duration::from_millis(500);
 /// Why a folder could not be used.
 #[derive(Debug, thiserror::Error)]
 pub enum WorkspaceError {
+    /// It is another's.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
     /// Another lab holds the lock.
     #[error("{} is in use by another lab: stop that one, or choose another folder", path.display())]
     InUse { path: PathBuf },
@@ -72,12 +78,13 @@ impl Workspace {
     /// Creates or reopens a folder, takes its lock, and ends what a killed lab left running on it.
     ///
     /// # Errors
-    /// When another lab uses the folder, or it cannot be written.
+    /// When it is another's, another lab uses it, or it cannot be written.
     pub async fn open(path: &Path) -> Result<Self, WorkspaceError> {
+        OwnFolder::take(path, Purpose::Work)?;
         make_folders(path)?;
         let fail = |source| WorkspaceError::Io { path: path.to_owned(), source };
         let path = path.canonicalize().map_err(fail)?;
-        let lock = File::create(path.join(".lock")).map_err(fail)?;
+        let lock = File::options().create(true).write(true).truncate(false).open(path.join(".lock")).map_err(fail)?;
         let asked = Instant::now();
         loop {
             match lock.try_lock() {
@@ -168,7 +175,10 @@ impl Workspace {
     pub fn keep_ports(&self, ports: [u16; 3]) -> Result<(), WorkspaceError> {
         let path = self.path.join("lab.json");
         let text = serde_json::to_vec_pretty(&Kept { ports: Some(ports) }).unwrap_or_default();
-        fs::write(&path, text).map_err(|source| WorkspaceError::Io { path, source })
+        // Beside the old one first: a full disk must not cost the ports.
+        let new = path.with_extension("json.new");
+        let written = fs::write(&new, text).and_then(|()| fs::rename(&new, &path));
+        written.map_err(|source| WorkspaceError::Io { path, source })
     }
 
     /// Ends processes that a lab on this folder left. Each is told once: Azurite takes a second SIGTERM for the end, in the middle of writing.
@@ -250,6 +260,20 @@ mod tests {
         assert!(other.try_wait().unwrap().is_none(), "a foreign process was ended");
         other.kill().unwrap();
         other.wait().unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_link_is_removed_and_nothing_behind_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let mine = dir.path().join("mine");
+        fs::create_dir(&mine).unwrap();
+        fs::write(mine.join("diary"), "today").unwrap();
+        let folder = Workspace::open(&dir.path().join("run")).await.unwrap();
+        fs::remove_dir(folder.logs()).unwrap();
+        std::os::unix::fs::symlink(&mine, folder.logs()).unwrap();
+        folder.clear().unwrap();
+        assert!(folder.logs().symlink_metadata().unwrap().is_dir());
+        assert_eq!(fs::read_to_string(mine.join("diary")).unwrap(), "today");
     }
 
     #[tokio::test]

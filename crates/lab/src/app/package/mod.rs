@@ -21,6 +21,7 @@ use super::{
     AppSource,
     stage::{StageError, stage_some},
 };
+use crate::machine::own_folder::MARKER;
 use incident_labs::{
     blob::Variant,
     functions::{self, Lab},
@@ -80,7 +81,9 @@ pub fn package(package: &Package, app: &AppSource, handler: &Path, out: &Path) -
     let bytes = zip_of(&stage)?;
     let path = out.join(package.file);
     fs::create_dir_all(out).map_err(io_error(out))?;
-    fs::write(&path, &bytes).map_err(io_error(&path))?;
+    // Beside it first: neither a full disk nor a link of that name costs anything but the new zip.
+    let new = path.with_extension("zip.new");
+    fs::write(&new, &bytes).and_then(|()| fs::rename(&new, &path)).map_err(io_error(&path))?;
     let sha256 = format!("{:x}", Sha256::digest(&bytes));
     Ok(Written { path, bytes: bytes.len() as u64, sha256 })
 }
@@ -119,7 +122,7 @@ fn files(stage: &Path) -> Result<BTreeMap<String, PathBuf>, PackageError> {
     for entry in walkdir::WalkDir::new(stage) {
         let entry = entry.map_err(|error| io_error(stage)(error.into()))?;
         let name = entry.path().strip_prefix(stage).ok().and_then(Path::to_str).unwrap_or_default().to_owned();
-        if entry.file_type().is_file() {
+        if entry.file_type().is_file() && name != MARKER {
             files.insert(name, entry.into_path());
         }
     }

@@ -13,6 +13,7 @@ use std::{
 use serde_json::{Value, json};
 
 use super::{AppSource, source::is_inside};
+use crate::machine::own_folder::{FolderError, OwnFolder, Purpose};
 
 /// Name of the executable in the script root and in `host.json`.
 pub const HANDLER: &str = "handler";
@@ -23,9 +24,9 @@ pub enum StageError {
     /// The host would ignore or misread it.
     #[error("refused to stage, the host would not run this as written:\n  {}", .0.join("\n  "))]
     Refused(Vec<String>),
-    /// The target holds something else.
-    #[error("{} is not empty and not a staged app: choose another folder with --out", .0.display())]
-    Occupied(PathBuf),
+    /// The target is another's, or holds what is.
+    #[error(transparent)]
+    Occupied(#[from] FolderError),
     /// The file system refused.
     #[error("stage {}", path.display())]
     Io {
@@ -76,7 +77,7 @@ pub fn stage_some(
         return Err(StageError::Refused(problems));
     }
     entries.retain(|path, _| !path.ends_with("function.json") || wanted.iter().any(|it| path.starts_with(it)));
-    clear(out)?;
+    OwnFolder::take(out, Purpose::Stage)?.replace(entries.keys().map(PathBuf::as_path))?;
     for (path, entry) in &entries {
         write(&out.join(path), &entry.content, entry.mode)?;
     }
@@ -105,7 +106,9 @@ pub fn write_local_settings(out: &Path, settings: Vec<(String, String)>) -> Resu
 /// # Errors
 /// When it cannot be written.
 pub fn copy_local_settings(out: &Path, text: &[u8]) -> Result<(), StageError> {
-    write(&out.join("local.settings.json"), text, 0o644)
+    let file = Path::new("local.settings.json");
+    OwnFolder::take(out, Purpose::Stage)?.add(file)?;
+    write(&out.join(file), text, 0o644)
 }
 
 /// The allow-list: nothing else is ever shipped.
@@ -119,17 +122,6 @@ fn entries(app: &AppSource, handler: &Path, place: &Path) -> Result<BTreeMap<Pat
         entries.insert(Path::new(name).join("function.json"), Entry { content: text.clone(), mode: 0o644 });
     }
     Ok(entries)
-}
-
-fn clear(out: &Path) -> Result<(), StageError> {
-    let is_empty = fs::read_dir(out).map(|mut it| it.next().is_none()).unwrap_or(true);
-    if !is_empty && !out.join("host.json").is_file() {
-        return Err(StageError::Occupied(out.to_owned()));
-    }
-    match fs::remove_dir_all(out) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io_error(out)(error)),
-        _ => fs::create_dir_all(out).map_err(io_error(out)),
-    }
 }
 
 fn write(path: &Path, content: &[u8], mode: u32) -> Result<(), StageError> {

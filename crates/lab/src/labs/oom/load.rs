@@ -17,6 +17,7 @@ use crate::{
     machine::{
         capacity,
         exit::{EXIT_OK, EXIT_WRONG, UsageError, interrupted},
+        own_folder::{OwnFolder, Purpose, check},
         storage::{Storage, developer_account},
         terminal::{err, out},
     },
@@ -66,6 +67,7 @@ impl Load for LoadOom {
         if let Some(folder) = &self.write {
             let plan = self.load.plan()?;
             capacity::ensure_disk("the load", folder, plan.source_bytes())?;
+            OwnFolder::take(folder, Purpose::Load)?;
             write_files(&plan, folder, |path| err(&format!("wrote {}", path.display()))).await?;
             out(&format!("load in {0}; SHA-256 of each file in {0}/manifest.jsonl", folder.display()));
             return Ok(EXIT_OK);
@@ -84,6 +86,7 @@ impl LoadOom {
         };
         let plan = self.load.plan()?.select(&self.phases)?;
         let storage = Storage::open(&account(self.storage_url.as_ref())?)?;
+        check(&self.out, Purpose::Evidence)?;
         let now = clock::timestamp(clock::utc_now());
         let run = self.run.unwrap_or_else(|| now.replace(':', "-"));
         for name in plan.phases.iter().flat_map(|phase| names(&run, phase)) {
@@ -91,8 +94,9 @@ impl LoadOom {
         }
         let options = GeneratorOptions { storage, plan, run, out: self.out, settle: self.settle };
         let work = async {
+            OwnFolder::take(&options.out, Purpose::Evidence)?;
             let generator = Generator::prepare(options, &mut gate).await?;
-            generator.run(&mut gate).await
+            anyhow::Ok(generator.run(&mut gate).await?)
         };
         let unsettled = tokio::select! {
             unsettled = work => unsettled?,

@@ -8,7 +8,10 @@ use tokio::time::{Instant, sleep};
 use url::Url;
 
 use super::ReplayPhase;
-use crate::evidence::jsonl::{JsonLines, WriteError};
+use crate::{
+    evidence::jsonl::{JsonLines, WriteError},
+    machine::own_folder::{FolderError, OwnFolder, Purpose},
+};
 use custom_handler::clock;
 use incident_labs::blob::tls;
 
@@ -33,6 +36,8 @@ pub enum ReplayLoadError {
     },
     #[error(transparent)]
     Unwritable(#[from] WriteError),
+    #[error(transparent)]
+    Folder(#[from] FolderError),
 }
 
 /// What became of a phase.
@@ -80,6 +85,7 @@ impl ReplayLoad {
             rows.push(instance_row(phase, id, index, at, &status));
         }
         let took = began.elapsed();
+        OwnFolder::take(&self.out, Purpose::Evidence)?;
         for row in &rows {
             self.append("instances", row)?;
         }

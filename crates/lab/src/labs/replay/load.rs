@@ -11,6 +11,7 @@ use crate::{
     labs::Load,
     machine::{
         exit::{EXIT_OK, EXIT_WRONG, UsageError, interrupted},
+        own_folder::{Purpose, check},
         terminal::{err, out},
     },
 };
@@ -34,6 +35,7 @@ pub struct LoadReplay {
 impl Load for LoadReplay {
     async fn run(self) -> anyhow::Result<u8> {
         let phases = self.phases()?;
+        check(&self.out, Purpose::Evidence)?;
         let load = ReplayLoad::new(self.url, self.out.clone(), self.storm.longest);
         let mut wrong = 0;
         for phase in &phases {
