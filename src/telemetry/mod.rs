@@ -4,6 +4,8 @@
 //! - Events of target `trace` are about an orchestration: they carry its id as `operation_id`, under which they are filed.
 //! - Everything else is an ordinary line for the host: stdout, or stderr from WARN on, which the host takes for an error.
 
+pub mod moment;
+pub mod row_file;
 mod tables;
 
 use std::{io, time::Duration};

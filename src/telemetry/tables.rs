@@ -1,13 +1,12 @@
 //! The local sink: gauges and dependencies as rows of JSONL tables, in Application Insights' columns.
 
 use std::{
-    fs::{File, OpenOptions},
-    io::{self, Write},
+    io,
     path::Path,
+    sync::{Mutex, PoisonError},
 };
 
 use serde_json::{Map, Value, json};
-use time::OffsetDateTime;
 use tokio::time::Instant;
 use tracing::{
     Event, Subscriber,
@@ -16,8 +15,12 @@ use tracing::{
 };
 use tracing_subscriber::{Layer, layer::Context, registry::LookupSpan};
 
-use super::{GAUGE, TRACE};
-use custom_handler::clock;
+use super::{
+    GAUGE, TRACE,
+    moment::Moment,
+    row_file::{LostRows, RowFile},
+};
+use custom_handler::console;
 
 /// Performance counter names in Application Insights: `\Process(instance)\counter`.
 const PROCESS_COUNTER: (&str, &str) = (r"\Process(", r")\");
@@ -25,18 +28,26 @@ const PROCESS_COUNTER: (&str, &str) = (r"\Process(", r")\");
 /// Writes the rows. One row is one append, so that other processes may write to the same folder.
 #[derive(Debug)]
 pub(super) struct TableLayer {
-    performance_counters: File,
-    custom_metrics: File,
-    dependencies: File,
-    traces: File,
+    performance_counters: OpenTable,
+    custom_metrics: OpenTable,
+    dependencies: OpenTable,
+    traces: OpenTable,
+    lost: LostRows,
     role_name: String,
     role_instance: String,
     target: String,
 }
 
+#[derive(Debug)]
+struct OpenTable {
+    name: &'static str,
+    /// The file, and how many rows in a row it has not taken.
+    file: Mutex<(RowFile, u64)>,
+}
+
 /// A dependency under way.
 struct Open {
-    at: OffsetDateTime,
+    began: Moment,
     since: Instant,
     fields: Fields,
 }
@@ -44,26 +55,44 @@ struct Open {
 impl TableLayer {
     pub(super) fn open(folder: &Path, role_name: &str, role_instance: &str, target: &str) -> io::Result<Self> {
         std::fs::create_dir_all(folder)?;
-        let table =
-            |name: &str| OpenOptions::new().create(true).append(true).open(folder.join(name).with_extension("jsonl"));
+        let table = |name: &'static str| {
+            let file = RowFile::append(&folder.join(name).with_extension("jsonl"))?;
+            io::Result::Ok(OpenTable { name, file: Mutex::new((file, 0)) })
+        };
         Ok(Self {
             performance_counters: table("performanceCounters")?,
             custom_metrics: table("customMetrics")?,
             dependencies: table("dependencies")?,
             traces: table("traces")?,
+            lost: LostRows::open(folder),
             role_name: role_name.to_owned(),
             role_instance: role_instance.to_owned(),
             target: target.to_owned(),
         })
     }
 
-    fn append(&self, mut table: &File, at: OffsetDateTime, row: Value) {
-        let mut row = row;
-        row["timestamp"] = json!(clock::timestamp(at));
+    /// A row that is not written is counted, and told once: a full disk must not take the invocations with it.
+    fn append(&self, table: &OpenTable, moment: Moment, mut row: Value) {
+        moment.stamp(&mut row);
         row["cloud_RoleName"] = json!(self.role_name);
         row["cloud_RoleInstance"] = json!(self.role_instance);
-        // A full disk must not take the invocations with it.
-        let _ = table.write_all(format!("{row}\n").as_bytes());
+        let mut file = table.file.lock().unwrap_or_else(PoisonError::into_inner);
+        let name = table.name;
+        match file.0.write(&row) {
+            Err(error) => {
+                file.1 += 1;
+                let is_counted = self.lost.add(name, &error);
+                if file.1 == 1 {
+                    let uncounted = if is_counted { "" } else { ", nor can they be counted" };
+                    console::err(&format!("rows of table {name} are lost{uncounted}: {error}"));
+                }
+            }
+            Ok(()) if file.1 > 0 => {
+                let lost = std::mem::take(&mut file.1);
+                console::err(&format!("warn: table {name} takes rows again; {lost} were lost"));
+            }
+            Ok(()) => {}
+        }
     }
 
     fn gauge(&self, fields: &Fields) {
@@ -73,13 +102,13 @@ impl TableLayer {
                 let row = json!({
                     "category": "Process", "counter": counter, "name": name, "instance": instance, "value": value,
                 });
-                self.append(&self.performance_counters, clock::utc_now(), row);
+                self.append(&self.performance_counters, Moment::now(), row);
             }
             None => {
                 let row = json!({
                     "name": name, "value": value, "valueCount": 1, "valueSum": value, "valueMin": value, "valueMax": value,
                 });
-                self.append(&self.custom_metrics, clock::utc_now(), row);
+                self.append(&self.custom_metrics, Moment::now(), row);
             }
         }
     }
@@ -108,7 +137,7 @@ impl TableLayer {
             "operation_ParentId": "",
             "customDimensions": dimensions,
         });
-        self.append(&self.traces, clock::utc_now(), row);
+        self.append(&self.traces, Moment::now(), row);
     }
 
     fn dependency(&self, open: &Open) {
@@ -126,7 +155,7 @@ impl TableLayer {
             "operation_Id": fields.text("operation_id"),
             "customDimensions": { "InvocationId": fields.text("invocation_id") },
         });
-        self.append(&self.dependencies, open.at, row);
+        self.append(&self.dependencies, open.began, row);
     }
 }
 
@@ -151,7 +180,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for TableLayer {
         let Some(span) = context.span(id) else { return };
         let mut fields = Fields::default();
         attributes.record(&mut fields);
-        span.extensions_mut().insert(Open { at: clock::utc_now(), since: Instant::now(), fields });
+        span.extensions_mut().insert(Open { began: Moment::now(), since: Instant::now(), fields });
     }
 
     fn on_record(&self, id: &Id, values: &Record<'_>, context: Context<'_, S>) {
@@ -252,6 +281,26 @@ mod tests {
         assert!(
             call["duration"].as_f64().unwrap() >= 0.0 && call["type"] == "Azure blob" && call["target"] == "acct.blob"
         );
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn rows_that_a_full_disk_does_not_take_are_counted_and_have_both_clocks() {
+        let folder = std::env::temp_dir().join(format!("full-tables-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        std::os::unix::fs::symlink("/dev/full", folder.join("traces.jsonl")).unwrap();
+        let layer = TableLayer::open(&folder, "app", "one", "acct.blob").unwrap();
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
+            for _ in 0..3 {
+                tracing::info!(target: "trace", operation_id = "i", "lost");
+            }
+            tracing::info!(target: "gauge", name = "handler.front_rss", value = 8_u64);
+        });
+        let lost = LostRows::read(&folder).unwrap();
+        assert_eq!((lost.rows, lost.tables["traces"]), (3, 3));
+        assert!(lost.why.starts_with("No space left on device"), "{lost:?}");
+        let kept = &rows(&folder, "customMetrics.jsonl")[0];
+        assert!(kept["timestamp"].is_string() && kept["monotonicMs"].as_f64() > Some(0.0), "{kept}");
         std::fs::remove_dir_all(folder).unwrap();
     }
 }

@@ -114,6 +114,11 @@ impl Run {
         self
     }
 
+    /// Adds what a full disk leaves of a row: a line cut inside a character.
+    fn with_cut_line(self, file: &'static str) -> Self {
+        self.with(file, |rows| rows.insert(1, json!({"cut": true})))
+    }
+
     /// Leaves out lines of the host's log.
     fn without_line(self, start: &str) -> Self {
         self.with("tables/traces", |rows| rows.retain(|row| !row["message"].as_str().unwrap().contains(start)))
@@ -123,7 +128,10 @@ impl Run {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("tables")).unwrap();
         for (file, rows) in &self.0 {
-            let text: String = rows.iter().map(|row| format!("{row}\n")).collect();
+            let line = |row: &Value| {
+                if row["cut"] == true { b"{\"message\":\"\xc3\n".to_vec() } else { format!("{row}\n").into_bytes() }
+            };
+            let text: Vec<u8> = rows.iter().flat_map(line).collect();
             fs::write(folder.path().join(format!("{file}.jsonl")), text).unwrap();
         }
         OomRows::read(folder.path(), "1/4".parse().unwrap()).unwrap()
@@ -186,6 +194,8 @@ fn each_criterion_turns_with_the_rows_it_is_about() {
             &["consistency.dispatches", "consistency.tries"],
         ),
         (supported().without_line("could not process"), &["disproof.unrelated-failures"]),
+        (supported().with_cut_line("tables/requests"), &["consistency.lines"]),
+        (supported().with_cut_line("manifest"), &["consistency.lines"]),
     ];
     for (run, want) in cases {
         let criteria = run.judge();

@@ -209,7 +209,11 @@ impl Run {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("tables")).unwrap();
         for (file, rows) in &self.files {
-            let text: String = rows.iter().map(|row| format!("{row}\n")).collect();
+            let line = |row: &Value| {
+                // As a full disk leaves it: cut inside a character, and the next row on a line of its own.
+                if row["cut"] == true { b"{\"message\":\"\xc3\n".to_vec() } else { format!("{row}\n").into_bytes() }
+            };
+            let text: Vec<u8> = rows.iter().flat_map(line).collect();
             fs::write(folder.path().join(format!("{file}.jsonl")), text).unwrap();
         }
         folder
@@ -359,6 +363,7 @@ const CASES: &[Case] = &[
     ("consistent.episodes", |run| run.last_line("Episode ")["customDimensions"]["HostOperationId"] = json!(id(0)), &[]),
     ("consistent.outputs", |run| run.instance("incident")["output"]["batches"] = json!(2), &[]),
     ("consistent.completions", |run| run.remove_last_line("Orchestration complete: "), &[]),
+    ("consistent.lines", |run| run.files.entry("tables/exceptions").or_default().push(json!({"cut": true})), &[]),
 ];
 
 /// A table, and the criteria that can say nothing without it.
@@ -377,6 +382,7 @@ const TABLES: [(&str, &[&str]); 6] = [
             "falsified.no-recovery",
             "consistent.activities",
             "consistent.episodes",
+            "consistent.lines",
         ],
     ),
     (

@@ -1,13 +1,26 @@
 //! The one place that asks for the time, so that everything else can take it as an argument.
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicI64, Ordering},
+    time::Duration,
+};
 
 use time::{OffsetDateTime, format_description::FormatItem, macros::format_description};
 
-/// Wall-clock time, for rows and file names. Durations are measured with `tokio::time::Instant`.
+/// By how much [`step`] has set this process's clock, in nanoseconds.
+static STEPPED: AtomicI64 = AtomicI64::new(0);
+
+/// Wall-clock time, for rows and file names. It can be set at any moment, so durations are measured with
+/// `tokio::time::Instant`.
 #[expect(clippy::disallowed_methods, reason = "this is the one place")]
 pub fn utc_now() -> OffsetDateTime {
-    OffsetDateTime::now_utc()
+    OffsetDateTime::now_utc() + time::Duration::nanoseconds(STEPPED.load(Ordering::Relaxed))
+}
+
+/// Sets the wall clock of this process, as a person or a time server sets the machine's: for tests.
+pub fn step(by: time::Duration) {
+    let nanoseconds = i64::try_from(by.whole_nanoseconds()).unwrap_or(i64::MAX);
+    STEPPED.fetch_add(nanoseconds, Ordering::Relaxed);
 }
 
 /// `2026-11-20T20:05:14.0700355Z`, as the host and Application Insights write it.

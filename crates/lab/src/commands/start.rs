@@ -148,7 +148,7 @@ fn console() -> Echo {
             Level::Warning => "\x1b[33m",
             Level::Error => "\x1b[31m",
         };
-        let time = custom_handler::clock::timestamp(line.at);
+        let time = line.at.timestamp();
         let time = time.get(11..23).unwrap_or_default();
         if is_terminal && !colour.is_empty() {
             out(&format!("{time} {colour}{line}\x1b[0m"));

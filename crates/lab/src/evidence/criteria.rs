@@ -1,6 +1,6 @@
 //! Criteria: each holds one measured number against the bounds its file gives it; a verdict follows from all of them.
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -204,6 +204,14 @@ impl Measured {
     }
 }
 
+impl Measured {
+    /// The number of lines nobody can read, by file.
+    pub fn unreadable(lines: &BTreeMap<String, usize>) -> Self {
+        let files: Vec<String> = lines.iter().map(|(file, count)| format!("{file} {count}")).collect();
+        Self::new(lines.values().sum::<usize>() as f64, []).noted(files.join(", "))
+    }
+}
+
 /// A number that a lab can find in a run's rows, by the name that criteria have for it.
 pub struct Measure<R> {
     pub name: &'static str,
@@ -333,6 +341,12 @@ impl Verdict {
         }
     }
 
+    /// Nothing follows from a run that is in doubt.
+    #[must_use]
+    pub fn doubted(self, doubts: &[String]) -> Self {
+        if doubts.is_empty() { self } else { Self::Inconclusive }
+    }
+
     /// The exit code of a run.
     pub fn exit_code(self) -> u8 {
         match self {
@@ -358,8 +372,10 @@ impl fmt::Display for Verdict {
 pub struct VerdictFile {
     /// `oom` or `replay`.
     pub lab: &'static str,
-    /// What the criteria come to.
+    /// What the criteria come to, unless there are doubts.
     pub verdict: Verdict,
+    /// What keeps anything from following from the run.
+    pub doubts: Vec<String>,
     /// Share of an EP1, where the lab is scaled.
     pub scale: String,
     pub criteria: Vec<Criterion>,
@@ -424,6 +440,10 @@ mod tests {
             assert_eq!(Verdict::of(&judged(peak, kills)), want, "{peak:?} {kills:?}");
         }
         assert_eq!(Verdict::of(&[]), Verdict::Inconclusive);
+        for verdict in [Verdict::Supported, Verdict::NotSupported, Verdict::Inconclusive] {
+            assert_eq!(verdict.doubted(&[]), verdict);
+            assert_eq!(verdict.doubted(&["a row was lost".to_owned()]), Verdict::Inconclusive);
+        }
         assert_eq!(judged(Some(0.5), None)[0].threshold, "≥ 0.50 L, < 0.75 L");
         assert_eq!(judged(Some(0.5), None)[1].observed, "no rows");
     }

@@ -1,12 +1,18 @@
-//! JSON lines: one value a line, each appended in one write, and read back without a last line that is not complete.
+//! JSON lines: one value a line, each appended in one write, and read back without a last line that is not complete. What cannot be
+//! read is passed over by readers and counted by [`unreadable`].
 
 use std::{
-    fs::{self, File, OpenOptions},
-    io::{self, Write},
+    collections::BTreeMap,
+    fs, io,
     path::{Path, PathBuf},
 };
 
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{
+    Serialize,
+    de::{DeserializeOwned, IgnoredAny},
+};
+
+use incident_labs::telemetry::row_file::RowFile;
 
 /// A file of evidence that cannot be written.
 #[derive(Debug, thiserror::Error)]
@@ -16,14 +22,11 @@ pub struct WriteError {
     pub source: io::Error,
 }
 
-/// A file of JSON lines, open for writing.
-///
-/// A value is one line and one write to a file opened for appending, so several processes may share a file and a kill cannot
-/// cut a line.
+/// A file of JSON lines, open for writing: a [`RowFile`] that knows its path.
 #[derive(Debug)]
 pub struct JsonLines {
     path: PathBuf,
-    file: File,
+    file: RowFile,
 }
 
 impl JsonLines {
@@ -32,7 +35,7 @@ impl JsonLines {
     /// # Errors
     /// When the file system refuses.
     pub fn append(path: &Path) -> Result<Self, WriteError> {
-        Self::open(path, OpenOptions::new().create(true).append(true))
+        Self::open(path, RowFile::append)
     }
 
     /// Opens a file to fill from its beginning, in place of what it had.
@@ -40,12 +43,12 @@ impl JsonLines {
     /// # Errors
     /// When the file system refuses.
     pub fn replace(path: &Path) -> Result<Self, WriteError> {
-        Self::open(path, OpenOptions::new().create(true).write(true).truncate(true))
+        Self::open(path, RowFile::replace)
     }
 
-    fn open(path: &Path, options: &OpenOptions) -> Result<Self, WriteError> {
+    fn open(path: &Path, open: fn(&Path) -> io::Result<RowFile>) -> Result<Self, WriteError> {
         let folder = path.parent().unwrap_or(Path::new("."));
-        let opened = fs::create_dir_all(folder).and_then(|()| options.open(path));
+        let opened = fs::create_dir_all(folder).and_then(|()| open(path));
         match opened {
             Ok(file) => Ok(Self { path: path.to_owned(), file }),
             Err(source) => Err(WriteError { path: path.to_owned(), source }),
@@ -57,11 +60,7 @@ impl JsonLines {
     /// # Errors
     /// When the file system refuses.
     pub fn write(&mut self, value: &impl Serialize) -> Result<(), WriteError> {
-        let written = serde_json::to_vec(value).map_err(io::Error::from).and_then(|mut line| {
-            line.push(b'\n');
-            self.file.write_all(&line)
-        });
-        written.map_err(|source| WriteError { path: self.path.clone(), source })
+        self.file.write(value).map_err(|source| WriteError { path: self.path.clone(), source })
     }
 }
 
@@ -70,26 +69,71 @@ impl JsonLines {
 /// # Errors
 /// When the file cannot be read.
 pub fn read<T: DeserializeOwned>(path: &Path) -> io::Result<Vec<T>> {
-    let text = match fs::read_to_string(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
-        other => other?,
-    };
-    Ok(values(complete(&text)))
+    Ok(values(complete(&bytes(path)?)))
 }
 
-/// The lines of a text that have their end: the last one may be cut, by a kill or because its writer is at work.
-pub(super) fn complete(text: &str) -> &str {
-    &text[..text.rfind('\n').map_or(0, |it| it + 1)]
+/// Lines of the files in a run's folder and its tables that nobody can read, by file, where there are any.
+///
+/// # Errors
+/// When a file cannot be read.
+pub fn unreadable(folder: &Path) -> io::Result<BTreeMap<String, usize>> {
+    let mut found = BTreeMap::new();
+    for place in [folder.to_owned(), folder.join("tables")] {
+        let entries = match fs::read_dir(place) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            other => other?,
+        };
+        for entry in entries {
+            let path = entry?.path();
+            if path.extension().is_some_and(|it| it == "jsonl") {
+                let is_lost = |line: &&[u8]| !line.is_empty() && serde_json::from_slice::<IgnoredAny>(line).is_err();
+                // Its writers are done: a last line without an end is cut.
+                let bytes = bytes(&path)?;
+                let count = bytes.split(|it| *it == b'\n').filter(is_lost).count();
+                let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+                found.extend((count > 0).then_some((name, count)));
+            }
+        }
+    }
+    Ok(found)
 }
 
-/// The values of complete lines.
-pub(super) fn values<T: DeserializeOwned>(lines: &str) -> Vec<T> {
-    lines.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+fn bytes(path: &Path) -> io::Result<Vec<u8>> {
+    match fs::read(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        other => other,
+    }
+}
+
+/// The lines that have their end: the last one may be cut, by a kill or because its writer is at work.
+pub(super) fn complete(bytes: &[u8]) -> &[u8] {
+    &bytes[..bytes.iter().rposition(|it| *it == b'\n').map_or(0, |it| it + 1)]
+}
+
+/// The values of complete lines. A line may be cut inside a character, so they are bytes.
+pub(super) fn values<T: DeserializeOwned>(lines: &[u8]) -> Vec<T> {
+    lines.split(|it| *it == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::{fs::OpenOptions, io::Write};
+
     use super::*;
+
+    #[test]
+    fn lines_cut_inside_a_character_cost_themselves_alone_and_are_counted() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("tables")).unwrap();
+        let path = folder.path().join("tables/t.jsonl");
+        fs::write(&path, b"{\"n\":1}\n\n{\"text\":\"\xc3\n{\"n\":2}\n{\"text\":\"\xe2\x82").unwrap();
+        let read: Vec<serde_json::Value> = read(&path).unwrap();
+        assert_eq!(read.iter().map(|it| it["n"].as_u64().unwrap()).collect::<Vec<_>>(), [1, 2]);
+        fs::write(folder.path().join("whole.jsonl"), "{}\n").unwrap();
+        fs::write(folder.path().join("other.txt"), "{").unwrap();
+        assert_eq!(unreadable(folder.path()).unwrap(), BTreeMap::from([("t".to_owned(), 2)]));
+        assert!(unreadable(&folder.path().join("nowhere")).unwrap().is_empty());
+    }
 
     #[test]
     fn values_are_added_or_replaced_and_read_back_without_a_cut_line() {

@@ -2,6 +2,7 @@
 
 mod bands;
 mod criteria;
+mod doubts;
 mod environment;
 pub mod jsonl;
 pub mod render;
@@ -22,8 +23,9 @@ pub use bands::{Band, Bands};
 pub use criteria::{
     Criterion, CriterionResult, Kind, Measure, Measured, Rule, Rules, RulesError, Verdict, VerdictFile, judge,
 };
+pub use doubts::doubts;
 pub use environment::Environment;
-pub use rows::{Phases, Row, Rows, Window, durations, mean, percentile};
+pub use rows::{END_MONOTONIC, Phases, Row, Rows, Steady, Window, durations, mean, percentile};
 pub use tail::Tail;
 
 use crate::machine::own_folder::{OwnFolder, Purpose};

@@ -10,6 +10,7 @@ use std::{
 use serde_json::Value;
 
 use super::jsonl::{JsonLines, WriteError};
+use incident_labs::telemetry::row_file::LostRows;
 
 /// A table the queries read, named as they name it.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -49,7 +50,15 @@ impl Table {
 #[derive(Clone, Debug)]
 pub struct Tables {
     folder: Arc<PathBuf>,
-    files: Arc<Mutex<HashMap<Table, JsonLines>>>,
+    state: Arc<Mutex<State>>,
+    lost: Arc<LostRows>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    files: HashMap<Table, JsonLines>,
+    /// Rows in a row that a table has not taken.
+    failing: HashMap<Table, u64>,
 }
 
 impl Tables {
@@ -59,7 +68,7 @@ impl Tables {
     /// When the folder cannot be created.
     pub fn open(folder: &Path) -> io::Result<Self> {
         std::fs::create_dir_all(folder)?;
-        Ok(Self { folder: Arc::new(folder.to_owned()), files: Arc::default() })
+        Ok(Self { folder: Arc::new(folder.to_owned()), state: Arc::default(), lost: Arc::new(LostRows::open(folder)) })
     }
 
     /// Where a table's rows are.
@@ -67,16 +76,30 @@ impl Tables {
         self.folder.join(format!("{}.jsonl", table.name()))
     }
 
-    /// Adds a row. A row that cannot be written is reported on the lab's own log: evidence must not vanish unnoticed,
-    /// but a full disk must not fail an invocation either.
+    /// Adds a row. One that cannot be written is counted beside the tables and told once on the lab's own log: evidence must
+    /// not vanish unnoticed, but a full disk must not fail an invocation either.
     pub fn append(&self, table: Table, row: &Value) {
-        if let Err(WriteError { source, .. }) = self.try_append(table, row) {
-            tracing::error!(table = table.name(), "could not write a row of table {}: {source}", table.name());
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let name = table.name();
+        match self.try_append(&mut state.files, table, row) {
+            Err(WriteError { source, .. }) => {
+                let is_counted = self.lost.add(name, &source);
+                let failing = state.failing.entry(table).or_default();
+                *failing += 1;
+                if *failing == 1 {
+                    let uncounted = if is_counted { "" } else { ", nor can they be counted" };
+                    tracing::error!("rows of table {name} are lost{uncounted}: {source}");
+                }
+            }
+            Ok(()) => {
+                if let Some(lost) = state.failing.remove(&table) {
+                    tracing::warn!("table {name} takes rows again; {lost} were lost");
+                }
+            }
         }
     }
 
-    fn try_append(&self, table: Table, row: &Value) -> Result<(), WriteError> {
-        let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+    fn try_append(&self, files: &mut HashMap<Table, JsonLines>, table: Table, row: &Value) -> Result<(), WriteError> {
         match files.entry(table) {
             Entry::Occupied(file) => file.into_mut().write(row),
             Entry::Vacant(entry) => entry.insert(JsonLines::append(&self.path(table))?).write(row),

@@ -25,16 +25,16 @@ impl Tail {
 
     /// Rows that were completed since the last call.
     pub fn rows(&mut self) -> Vec<Value> {
-        let mut text = String::new();
+        let mut bytes = Vec::new();
         let read = File::open(&self.path).and_then(|mut file| {
             file.seek(SeekFrom::Start(self.at))?;
-            file.read_to_string(&mut text)
+            file.read_to_end(&mut bytes)
         });
-        // Not written yet, or cut in the middle of a character: the next look finds more.
+        // Not written yet: the next look finds more.
         if read.is_err() {
             return Vec::new();
         }
-        let lines = jsonl::complete(&text);
+        let lines = jsonl::complete(&bytes);
         self.at += lines.len() as u64;
         jsonl::values(lines)
     }
@@ -54,5 +54,7 @@ mod tests {
         assert_eq!(tail.rows().len(), 1);
         std::fs::write(&path, "{\"n\":1}\n{\"n\":2}\n").unwrap();
         assert_eq!(tail.rows(), [serde_json::json!({"n": 2})]);
+        std::fs::write(&path, b"{\"n\":1}\n{\"n\":2}\n{\"cut\":\"\xc3\n{\"n\":3}\n{\"cut\":\"\xc3").unwrap();
+        assert_eq!(tail.rows(), [serde_json::json!({"n": 3})]);
     }
 }

@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use super::{Lab, judge};
 use crate::{
     app::running::{AppRequest, AppStart, OpenPlatform, Platform, RunningApp},
-    evidence::{Criterion, Environment, RunFolder, Verdict, VerdictFile, render},
+    evidence::{Criterion, Environment, RunFolder, Verdict, VerdictFile, doubts, render},
     machine::{
         exit::interrupted,
         own_folder::{Purpose, check},
@@ -84,6 +84,7 @@ pub(super) async fn run<L: Lab>(arguments: RunArguments<L>, open: OpenPlatform) 
     } else {
         let table = render::table(&verdict.criteria, verdict.verdict, stdout().is_terminal());
         out(&format!("{guide_tables}{table}"));
+        verdict.doubts.iter().for_each(|it| out(&format!("Nothing follows from this run: {it}")));
         totals.lines().for_each(out);
         out(&format!("evidence: {}", evidence.path().display()));
     }
@@ -124,6 +125,7 @@ where
 #[derive(Clone)]
 struct Judged {
     criteria: Vec<Criterion>,
+    doubts: Vec<String>,
     counts: Map<String, Value>,
     environment: Environment,
     /// Printed above the criteria.
@@ -143,14 +145,18 @@ impl Judged {
         folder.write_json("environment.json", &environment).context("write environment.json")?;
         let counts = L::counts(&rows);
         let (guide_tables, totals) = (L::guide_tables(&rows), L::totals(&counts));
-        Ok(Self { criteria: judge::<L>(&rows)?, counts, environment, guide_tables, totals })
+        let doubts = doubts(folder.path()).context("read what was lost")?;
+        Ok(Self { criteria: judge::<L>(&rows)?, doubts, counts, environment, guide_tables, totals })
     }
 
     /// Medians and spread; the counts of each run.
     fn over<L: Lab>(runs: &[Self]) -> anyhow::Result<Self> {
         let criteria: Vec<Vec<Criterion>> = runs.iter().map(|it| it.criteria.clone()).collect();
         let counts = runs.iter().zip(1..).map(|(run, n)| (format!("run-{n}"), Value::Object(run.counts.clone())));
+        let doubts =
+            runs.iter().zip(1..).flat_map(|(run, n)| run.doubts.iter().map(move |it| format!("run {n}: {it}")));
         Ok(Self {
+            doubts: doubts.collect(),
             criteria: Criterion::over_runs(&L::rules()?, &criteria),
             counts: counts.collect(),
             environment: runs.last().map(|it| it.environment.clone()).unwrap_or_default(),
@@ -162,7 +168,8 @@ impl Judged {
     fn verdict<L: Lab>(self, lab: &L) -> VerdictFile {
         VerdictFile {
             lab: L::NAME,
-            verdict: Verdict::of(&self.criteria),
+            verdict: Verdict::of(&self.criteria).doubted(&self.doubts),
+            doubts: self.doubts,
             scale: lab.scale(),
             criteria: self.criteria,
             counts: self.counts,

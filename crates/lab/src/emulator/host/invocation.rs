@@ -19,6 +19,7 @@ use custom_handler::{
     clock,
     wire::{Envelope, header, timespan},
 };
+use incident_labs::telemetry::moment::Moment;
 
 const EXCEPTION_HANDLER: &str = "Microsoft.Azure.WebJobs.Script.WebHost.WebScriptHostExceptionHandler";
 
@@ -67,7 +68,7 @@ impl Host {
         let inner = &self.inner;
         let scope = Scope::new(&call.function);
         let category = format!("Function.{}", call.function);
-        let (began, started, verify) = (Instant::now(), clock::utc_now(), call.verify);
+        let (began, started, verify) = (Instant::now(), Moment::now(), call.verify);
         let reason = if call.reason.is_empty() { "(null)".to_owned() } else { call.reason.clone() };
         let tell = |level, message| inner.log.record(LogLine::new(&category, level, message).within(&scope));
 
@@ -206,7 +207,7 @@ impl Host {
 struct Ended<'a> {
     scope: &'a Scope,
     began: Instant,
-    started: time::OffsetDateTime,
+    started: Moment,
     reason: &'a str,
 }
 

@@ -3,12 +3,11 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use serde_json::{Map, Value, json};
-use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::{exception::Exception, version};
 use crate::evidence::table_writer::{Table, Tables};
-use custom_handler::clock;
+use incident_labs::telemetry::moment::{MONOTONIC, Moment};
 
 /// Severity of a log line, as .NET names it.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -69,7 +68,7 @@ pub(super) fn span_id() -> String {
 #[derive(Clone, Debug)]
 pub struct LogLine {
     /// When it was logged.
-    pub at: OffsetDateTime,
+    pub at: Moment,
     pub category: String,
     pub level: Level,
     /// The message, without the exception.
@@ -83,7 +82,7 @@ impl LogLine {
     /// A line outside of any invocation.
     pub fn new(category: impl Into<String>, level: Level, message: impl Into<String>) -> Self {
         let (category, message) = (category.into(), message.into());
-        Self { at: clock::utc_now(), category, level, message, exception: None, scope: None }
+        Self { at: Moment::now(), category, level, message, exception: None, scope: None }
     }
 
     /// The same line, logged inside an invocation.
@@ -159,7 +158,7 @@ impl fmt::Debug for HostLog {
 #[derive(Debug)]
 pub(super) struct Request<'a> {
     pub scope: &'a Scope,
-    pub started: OffsetDateTime,
+    pub started: Moment,
     pub duration: Duration,
     pub succeeded: bool,
     pub reason: &'a str,
@@ -254,7 +253,8 @@ impl HostLog {
         let identity = &self.inner.identity;
         let exception = line.exception.as_ref();
         json!({
-            "TimeGenerated": clock::timestamp(line.at),
+            "TimeGenerated": line.at.timestamp(),
+            MONOTONIC: line.at.monotonic_ms(),
             "AppName": identity.app_name,
             "FunctionName": line.scope.as_ref().map_or("", |scope| &scope.function),
             "FunctionInvocationId": line.scope.as_ref().map_or("", |scope| &scope.id),
@@ -285,10 +285,11 @@ impl HostLog {
         dimensions
     }
 
-    fn common(&self, item: &str, at: OffsetDateTime, dimensions: Value) -> Map<String, Value> {
+    fn common(&self, item: &str, at: Moment, dimensions: Value) -> Map<String, Value> {
         let identity = &self.inner.identity;
         object(json!({
-            "timestamp": clock::timestamp(at),
+            "timestamp": at.timestamp(),
+            MONOTONIC: at.monotonic_ms(),
             "itemType": item,
             "itemCount": 1,
             "cloud_RoleName": identity.app_name,

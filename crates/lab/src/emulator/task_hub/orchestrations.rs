@@ -15,12 +15,12 @@ use super::{
     store::StoreError,
 };
 use crate::evidence::table_writer::Table;
-use custom_handler::clock;
 use durable::protocol::{
     ActionType, CompleteOrchestration, EventRaised, EventSent, EventType, ExecutionCompleted, ExecutionStarted,
     FailureDetails, HistoryEvent, Nothing, OrchestrationInstance, OrchestrationStatus, OrchestratorAction,
     ParentInstance, SubOrchestration, TaskCompleted, TaskFailed, TaskScheduled, TimerCreated, TimerFired,
 };
+use incident_labs::telemetry::moment::Moment;
 
 /// Interval between looks at the queue when no message was announced.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -148,8 +148,7 @@ impl TaskHub {
 
     fn tell(&self, instance_id: &str, (past, new): (usize, usize), [read, call, write]: [Duration; 3]) {
         let ms = |it: Duration| it.as_secs_f64() * 1000.0;
-        let row = json!({
-            "timestamp": clock::timestamp(clock::utc_now()),
+        let mut row = json!({
             "instanceId": instance_id,
             "pastEvents": past,
             "newEvents": new,
@@ -157,6 +156,7 @@ impl TaskHub {
             "callMs": ms(call),
             "writeMs": ms(write),
         });
+        Moment::now().stamp(&mut row);
         self.inner.tables.append(Table::Episodes, &row);
     }
 }

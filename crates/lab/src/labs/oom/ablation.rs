@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::{OomRows, Remedy, Scale, ScaledScenario, driver::Experiment};
 use crate::{
     app::running::Platform,
-    evidence::{RunFolder, Verdict},
+    evidence::{RunFolder, Verdict, doubts},
     machine::terminal::err,
 };
 use incident_labs::blob::MIB;
@@ -37,6 +37,8 @@ pub(super) struct Ablation {
     pub cells: Vec<Cell>,
     /// What follows from them.
     pub conclusion: String,
+    /// What keeps anything from following from them.
+    pub doubts: Vec<String>,
 }
 
 impl Cell {
@@ -63,9 +65,9 @@ impl Ablation {
     /// The combinations, in order.
     pub(super) const REMEDIES: [Remedy; 4] = [Remedy::None, Remedy::Concurrency, Remedy::Streaming, Remedy::Both];
 
-    pub(super) fn new(scale: Scale, cells: Vec<Cell>) -> Self {
+    pub(super) fn new(scale: Scale, cells: Vec<Cell>, doubts: Vec<String>) -> Self {
         let conclusion = conclude(&cells);
-        Self { lab: "oom", scale: scale.to_string(), cells, conclusion }
+        Self { lab: "oom", scale: scale.to_string(), cells, conclusion, doubts }
     }
 
     /// Runs all four combinations of the two changes under the load of the incident.
@@ -77,21 +79,23 @@ impl Ablation {
         platform: &dyn Platform,
         evidence: &RunFolder,
     ) -> anyhow::Result<Self> {
-        let mut cells = Vec::new();
+        let (mut cells, mut in_doubt) = (Vec::new(), Vec::new());
         for remedy in Self::REMEDIES {
             err(&format!("remedy: {}", remedy.name()));
             let folder = evidence.part(remedy.name())?;
             platform.clear().await?;
             Experiment { load, platform, evidence: &folder }.run_cell(remedy).await?;
+            in_doubt.extend(doubts(folder.path())?.into_iter().map(|it| format!("{}: {it}", remedy.name())));
             cells.push(Cell::of(&OomRows::read(folder.path(), load.scale)?, remedy));
         }
-        Ok(Self::new(load.scale, cells))
+        Ok(Self::new(load.scale, cells, in_doubt))
     }
 
     /// Without an incident there is nothing to remedy.
     pub(super) fn verdict(&self) -> Verdict {
         let had_incident = self.cells.first().is_some_and(|it| !it.is_cured());
-        if had_incident { Verdict::Supported } else { Verdict::Inconclusive }
+        let verdict = if had_incident { Verdict::Supported } else { Verdict::Inconclusive };
+        verdict.doubted(&self.doubts)
     }
 }
 
@@ -106,7 +110,8 @@ impl fmt::Display for Ablation {
             let Cell { remedy, exits, memory_errors, peak_mib, failed_percent, p95_ms } = cell;
             writeln!(f, "{remedy:<12} {exits:>6} {memory_errors:>13} {peak_mib:>9} {failed_percent:>7}% {p95_ms:>8}")?;
         }
-        write!(f, "\n{}", self.conclusion)
+        write!(f, "\n{}", self.conclusion)?;
+        self.doubts.iter().try_for_each(|it| write!(f, "\nNothing follows from this run: {it}"))
     }
 }
 

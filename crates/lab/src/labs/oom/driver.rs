@@ -18,12 +18,15 @@ use crate::{
         redrive::redrive,
         running::{AppStart, Platform, RunningApp},
     },
-    evidence::{RunFolder, jsonl::JsonLines},
+    evidence::{END_MONOTONIC, RunFolder, jsonl::JsonLines},
     labs::{Lab, run::with_app},
     machine::storage::Storage,
 };
 use custom_handler::clock;
-use incident_labs::blob::{RESULTS_CONTAINER, record_name};
+use incident_labs::{
+    blob::{RESULTS_CONTAINER, record_name},
+    telemetry::moment::Moment,
+};
 
 /// How long a new blob or message may go unnoticed.
 const PACE: Duration = Duration::from_millis(200);
@@ -89,9 +92,9 @@ impl Experiment<'_> {
 
     /// Adds a line to the run's list of what was done by hand, as the guide's runbook has it.
     fn note(&self, action: &str, remedy: Remedy) -> anyhow::Result<()> {
-        let now = clock::timestamp(clock::utc_now());
-        self.append("actions.jsonl")?.write(&json!({"timestamp": now, "action": action, "remedy": remedy.name()}))?;
-        Ok(())
+        let mut row = json!({"action": action, "remedy": remedy.name()});
+        Moment::now().stamp(&mut row);
+        Ok(self.append("actions.jsonl")?.write(&row)?)
     }
 
     fn append(&self, file: &str) -> anyhow::Result<JsonLines> {
@@ -103,7 +106,7 @@ impl Driver<'_> {
     async fn drive(&mut self, remedy: Remedy, steps: &[Step<'_>]) -> anyhow::Result<()> {
         self.app.ready().await?;
         let front_pid = self.app.handler_pid();
-        let start = clock::timestamp(clock::utc_now());
+        let start = Moment::now();
         for step in steps {
             match step {
                 Step::Load(phases) => self.load(phases).await?,
@@ -111,14 +114,16 @@ impl Driver<'_> {
             }
         }
         self.collect().await?;
-        let row = json!({
-            "timestamp": start,
-            "end": clock::timestamp(clock::utc_now()),
+        let end = Moment::now();
+        let mut row = json!({
+            "end": end.timestamp(),
+            END_MONOTONIC: end.monotonic_ms(),
             "remedy": remedy.name(),
             "front_pid": front_pid,
             "front_pid_at_end": self.app.handler_pid(),
             "settings": Value::from_iter(remedy.settings(self.experiment.load.scale)),
         });
+        start.stamp(&mut row);
         Ok(self.experiment.append("hosts.jsonl")?.write(&row)?)
     }
 

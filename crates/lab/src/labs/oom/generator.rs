@@ -29,7 +29,10 @@ use crate::{
     machine::storage::{Storage, StorageError, Uploaded},
 };
 use custom_handler::clock;
-use incident_labs::blob::{INPUT_CONTAINER, RESULTS_CONTAINER, record_name};
+use incident_labs::{
+    blob::{INPUT_CONTAINER, RESULTS_CONTAINER, record_name},
+    telemetry::moment::Moment,
+};
 
 /// Where sources wait for being copied.
 const SOURCES_CONTAINER: &str = "sources";
@@ -75,6 +78,11 @@ pub(super) struct PhaseRow {
     pub run: String,
     pub start: String,
     pub end: String,
+    /// The monotonic clock's, at both.
+    #[serde(rename = "monotonicMs")]
+    pub start_monotonic_ms: f64,
+    #[serde(rename = "endMonotonicMs")]
+    pub end_monotonic_ms: f64,
     /// Blobs that were not dealt with in time.
     pub unsettled: Vec<String>,
 }
@@ -128,7 +136,7 @@ impl Generator {
 
     async fn phase(&self, phase: &Phase, gate: &mut Gate) -> Result<usize, LoadError> {
         gate.tell(Event::Phase { phase: phase.name.clone() }).await?;
-        let start = clock::timestamp(clock::utc_now());
+        let start = Moment::now();
         let enough = CancellationToken::new();
         let bursts = async {
             let result = self.bursts(phase, gate).await;
@@ -137,13 +145,15 @@ impl Generator {
         };
         tokio::try_join!(self.control(&phase.name, &enough), bursts)?;
         let unsettled = self.settle(&format!("{}/{}/", self.options.run, phase.name)).await?;
-        let end = clock::timestamp(clock::utc_now());
+        let end = Moment::now();
         let row = PhaseRow {
-            timestamp: start.clone(),
+            timestamp: start.timestamp(),
             phase: phase.name.clone(),
             run: self.options.run.clone(),
-            start,
-            end,
+            start: start.timestamp(),
+            end: end.timestamp(),
+            start_monotonic_ms: start.monotonic_ms(),
+            end_monotonic_ms: end.monotonic_ms(),
             unsettled: unsettled.clone(),
         };
         JsonLines::append(&self.options.out.join("phases.jsonl"))?.write(&row)?;

@@ -47,6 +47,7 @@ pub(super) const MEASURES: &[Measure<OomRows>] = &[
     Measure::new("unknown_results", |run, _| count(Some(run.unknown_results()))),
     Measure::new("tries_unmatched", |run, _| Some(run.tries_unmatched())),
     Measure::new("not_redriven", |run, _| run.not_redriven()),
+    Measure::new("unreadable_lines", |run, _| run.phases.window("").map(|_| Measured::unreadable(&run.unreadable))),
     Measure::new("payload_through_host", |run, _| count(run.lines_with("this host sends the blob's bytes"))),
 ];
 
@@ -179,7 +180,7 @@ impl OomRows {
             return None;
         }
         let count = |row: &Row| row.text("message").split_once("(oom_kill ")?.1.split_once(')')?.0.parse::<f64>().ok();
-        let within = |host: &Row, row: &Row| host.at <= row.at && row.text("timestamp") <= host.text("end");
+        let within = |host: &Row, row: &Row| host.at <= row.at && host.end.is_some_and(|end| row.at <= end);
         let last = |host| lines.iter().filter(|row| within(host, row)).filter_map(|row| count(row)).next_back();
         let counted = self.hosts.0.iter().filter_map(last).fold(0.0, |sum, it| sum + it);
         let note = format!("{exits} lines, oom_kill {counted}");

@@ -7,7 +7,7 @@ use std::{
 
 use super::{OomLab, Scale};
 use crate::{
-    evidence::{Bands, Phases, Row, Rows},
+    evidence::{Bands, Phases, Row, Rows, jsonl},
     labs::Lab,
 };
 
@@ -27,6 +27,8 @@ pub struct OomRows {
     pub(super) redriven: Rows,
     pub(super) hosts: Rows,
     pub(super) actions: Rows,
+    /// Lines of any file that nobody can read.
+    pub(super) unreadable: BTreeMap<String, usize>,
 }
 
 impl OomRows {
@@ -35,12 +37,14 @@ impl OomRows {
     /// # Errors
     /// When a table cannot be read.
     pub fn read(folder: &Path, scale: Scale) -> anyhow::Result<Self> {
-        let rows = |name: &str| Rows::read(&folder.join(format!("{name}.jsonl")));
+        let phases = Phases::read(&folder.join("phases.jsonl"))?;
+        let clock = phases.clock();
+        let rows = |name: &str| Rows::read(&folder.join(format!("{name}.jsonl"))).map(|it| it.steady(clock));
         let table = |name: &str| rows(&format!("tables/{name}"));
         Ok(Self {
             scale,
             bands: OomLab::rules()?.bands,
-            phases: Phases::read(&folder.join("phases.jsonl"))?,
+            phases,
             requests: table("requests")?,
             traces: table("traces")?,
             logs: table("FunctionAppLogs")?,
@@ -51,6 +55,7 @@ impl OomRows {
             redriven: rows("redriven")?,
             hosts: rows("hosts")?,
             actions: rows("actions")?,
+            unreadable: jsonl::unreadable(folder)?,
         })
     }
 

@@ -3,17 +3,18 @@
 use std::{path::PathBuf, time::Duration};
 
 use serde_json::{Value, json};
-use time::OffsetDateTime;
 use tokio::time::{Instant, sleep};
 use url::Url;
 
 use super::ReplayPhase;
 use crate::{
-    evidence::jsonl::{JsonLines, WriteError},
+    evidence::{
+        END_MONOTONIC,
+        jsonl::{JsonLines, WriteError},
+    },
     machine::own_folder::{FolderError, OwnFolder, Purpose},
 };
-use custom_handler::clock;
-use incident_labs::blob::tls;
+use incident_labs::{blob::tls, telemetry::moment::Moment};
 
 /// Between two looks at an instance.
 const POLL_EVERY: Duration = Duration::from_millis(250);
@@ -72,7 +73,7 @@ impl ReplayLoad {
     /// # Errors
     /// When the app does not answer as it should.
     pub async fn run(&self, phase: &ReplayPhase) -> Result<PhaseOutcome, ReplayLoadError> {
-        let (began, at) = (Instant::now(), clock::utc_now());
+        let (began, start) = (Instant::now(), Moment::now());
         let ids = self.start(phase).await?;
         let mut not_completed = Vec::new();
         let mut rows = Vec::new();
@@ -82,15 +83,18 @@ impl ReplayLoad {
             if state != "Completed" {
                 not_completed.push((id.clone(), state));
             }
-            rows.push(instance_row(phase, id, index, at, &status));
+            rows.push(instance_row(phase, id, index, start, &status));
         }
         let took = began.elapsed();
         OwnFolder::take(&self.out, Purpose::Evidence)?;
         for row in &rows {
             self.append("instances", row)?;
         }
-        let (start, end) = (clock::timestamp(at), clock::timestamp(clock::utc_now()));
-        self.append("phases", &json!({ "timestamp": start, "phase": phase.name, "start": start, "end": end }))?;
+        let end = Moment::now();
+        let mut row = json!({ "phase": phase.name, "start": start.timestamp(), "end": end.timestamp() });
+        start.stamp(&mut row);
+        row[END_MONOTONIC] = json!(end.monotonic_ms());
+        self.append("phases", &row)?;
         Ok(PhaseOutcome { not_completed, took })
     }
 
@@ -155,9 +159,8 @@ impl ReplayLoad {
     }
 }
 
-fn instance_row(phase: &ReplayPhase, id: &str, index: u64, at: OffsetDateTime, status: &Value) -> Value {
-    json!({
-        "timestamp": clock::timestamp(at),
+fn instance_row(phase: &ReplayPhase, id: &str, index: u64, start: Moment, status: &Value) -> Value {
+    let mut row = json!({
         "phase": phase.name,
         "instanceId": id,
         "instanceIndex": index,
@@ -167,7 +170,9 @@ fn instance_row(phase: &ReplayPhase, id: &str, index: u64, at: OffsetDateTime, s
         "createdTime": status["createdTime"],
         "lastUpdatedTime": status["lastUpdatedTime"],
         "output": status["output"],
-    })
+    });
+    start.stamp(&mut row);
+    row
 }
 
 fn excerpt(body: &str) -> String {

@@ -38,6 +38,7 @@ pub(super) const MEASURES: &[Measure<ReplayRows>] = &[
     Measure::new("episodes_unmatched", |run, _| run.episodes_unmatched()),
     Measure::new("wrong_outputs", |run, _| run.wrong_outputs()),
     Measure::new("completions_missing", |run, _| run.completions_missing()),
+    Measure::new("unreadable_lines", |run, _| run.phases.window("").map(|_| Measured::unreadable(&run.unreadable))),
 ];
 
 fn failed(rows: &[Row]) -> Measured {

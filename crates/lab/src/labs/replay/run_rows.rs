@@ -1,8 +1,8 @@
 //! Everything a run of the replay lab left in its folder, read back. Nothing is judged from memory.
 
-use std::{io, path::Path};
+use std::{collections::BTreeMap, io, path::Path};
 
-use crate::evidence::{Phases, Row, Rows};
+use crate::evidence::{Phases, Row, Rows, jsonl};
 use incident_labs::functions::{ACTIVITY_FUNCTION, ORCHESTRATOR_FUNCTION};
 
 #[derive(Debug)]
@@ -14,6 +14,8 @@ pub struct ReplayRows {
     /// `None` without the table: an app that calls nothing leaves an empty one.
     pub(super) dependencies: Option<Rows>,
     pub(super) episodes: Rows,
+    /// Lines of any file that nobody can read.
+    pub(super) unreadable: BTreeMap<String, usize>,
 }
 
 impl ReplayRows {
@@ -22,10 +24,12 @@ impl ReplayRows {
     /// # Errors
     /// When a table cannot be read.
     pub fn read(folder: &Path) -> io::Result<Self> {
-        let rows = |name: &str| Rows::read(&folder.join(format!("{name}.jsonl")));
+        let phases = Phases::read(&folder.join("phases.jsonl"))?;
+        let clock = phases.clock();
+        let rows = |name: &str| Rows::read(&folder.join(format!("{name}.jsonl"))).map(|it| it.steady(clock));
         let table = |name: &str| rows(&format!("tables/{name}"));
         Ok(Self {
-            phases: Phases::read(&folder.join("phases.jsonl"))?,
+            phases,
             instances: rows("instances")?,
             requests: table("requests")?,
             traces: table("traces")?,
@@ -35,6 +39,7 @@ impl ReplayRows {
                 .then(|| table("dependencies"))
                 .transpose()?,
             episodes: table("episodes")?,
+            unreadable: jsonl::unreadable(folder)?,
         })
     }
 
