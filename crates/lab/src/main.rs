@@ -3,7 +3,10 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use lab::commands::{Command, report};
+use lab::{
+    commands::{Command, report},
+    machine::log,
+};
 
 /// Cause, watch, fix and prove two Azure Functions incidents on this machine.
 #[derive(Parser)]
@@ -25,5 +28,6 @@ async fn main() -> ExitCode {
         let _ = error.print();
         std::process::exit(if error.use_stderr() { 64 } else { 0 })
     });
+    log::start();
     report(cli.command.run().await)
 }

@@ -7,6 +7,7 @@ use anyhow::Context;
 use crate::machine::{
     azurite::{Azurite as Storage, Ports},
     exit::{EXIT_OK, interrupted},
+    log,
     terminal::out,
     workspace::Workspace,
 };
@@ -29,6 +30,7 @@ impl Azurite {
     /// When it cannot be started, or ends by itself.
     pub async fn run(self) -> anyhow::Result<u8> {
         let folder = Workspace::open(&self.folder).await?;
+        log::keep_in(&folder.logs());
         let azurite = Storage::start(&folder, Ports::WellKnown).await?;
         out("storage on 127.0.0.1, ports 10000 (blob), 10001 (queue) and 10002 (table)");
         out("connection string: UseDevelopmentStorage=true");

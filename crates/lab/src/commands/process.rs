@@ -24,6 +24,7 @@ use crate::{
     },
     machine::{
         exit::{EXIT_OK, EXIT_WRONG, UsageError, interrupted},
+        log,
         storage::Uploaded,
         terminal::{Progress, err, out},
         workspace::Workspace,
@@ -95,6 +96,7 @@ impl Process {
     async fn run_in(&self, folder: &Path, files: &Files) -> anyhow::Result<u8> {
         let app = self.app.own()?;
         let folder = Workspace::open(folder).await?;
+        log::keep_in(&folder.logs());
         let script_root = self.app.serve_from(&app, &folder.path().join("stage"))?;
         let variant = ("BLOB_VARIANT".to_owned(), self.variant.name().to_owned());
         let settings = [variant].into_iter().chain(self.settings.settings.iter().cloned());

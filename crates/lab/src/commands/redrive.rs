@@ -13,6 +13,7 @@ use crate::{
     machine::{
         azurite::{Azurite, Ports},
         exit::EXIT_OK,
+        log,
         storage::{Storage, developer_account},
         terminal::out,
         workspace::{Workspace, WorkspaceError},
@@ -63,6 +64,7 @@ async fn in_folder(folder: &Path) -> anyhow::Result<(Vec<String>, String)> {
     let target = trigger_queue();
     let moved = match Workspace::open(folder).await {
         Ok(folder) => {
+            log::keep_in(&folder.logs());
             let azurite = Azurite::start(&folder, Ports::Free).await?;
             let moved = redrive(&Storage::open(azurite.account())?, &target).await;
             azurite.stop().await;

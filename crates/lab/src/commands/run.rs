@@ -13,7 +13,7 @@ use crate::{
     },
     emulator::local::LocalPlatform,
     labs::{Entry, LABS},
-    machine::workspace::Workspace,
+    machine::{log, workspace::Workspace},
 };
 
 /// `lab run LAB`.
@@ -38,6 +38,7 @@ fn on_this_machine(request: AppRequest) -> LocalBoxFuture<'static, anyhow::Resul
         }
         // Locked before anything in it is touched; what a killed run left is ended.
         let work = Workspace::open(&work).await?;
+        log::keep_in(&work.logs());
         let out = work.path().join("stage");
         let script_root = AppArgs { script_root, handler }.serve_some_from(&out, &functions)?;
         let script_root = ScriptRoot::read(&script_root)?;

@@ -17,6 +17,7 @@ use crate::{
     },
     machine::{
         exit::{EXIT_OK, UsageError, interrupted},
+        log,
         terminal::{err, out},
         workspace::{Workspace, kill_processes_of},
     },
@@ -57,6 +58,7 @@ impl Start {
     pub async fn run(self) -> anyhow::Result<u8> {
         // Locked before anything in it is touched: another lab may be serving the app staged there.
         let folder = Workspace::open(&self.folder).await?;
+        log::keep_in(&folder.logs());
         let path = folder.path().to_owned();
         let options = self.options(folder)?;
         let unserved = unserved(&options.script_root);

@@ -15,6 +15,7 @@ use crate::{
     evidence::{Criterion, Environment, RunFolder, Verdict, VerdictFile, doubts, render},
     machine::{
         exit::interrupted,
+        log,
         own_folder::{Purpose, check},
         terminal::{err, out},
     },
@@ -59,6 +60,7 @@ pub(super) async fn run<L: Lab>(arguments: RunArguments<L>, open: OpenPlatform) 
     let request = AppRequest { functions: L::functions(), script_root, handler, work: folder, needs };
     let platform = open(request).await?;
     let evidence = RunFolder::create(&evidence, L::NAME, clock::utc_now()).context("make the run folder")?;
+    log::keep_in(evidence.path());
     if let Some(code) = lab.side_experiment(&*platform, &evidence, json).await? {
         return Ok(code);
     }

@@ -6,6 +6,7 @@ pub mod checkout;
 pub mod elf;
 pub mod exit;
 mod listing;
+pub mod log;
 pub mod own_folder;
 pub(crate) mod proc;
 pub mod storage;
