@@ -40,6 +40,11 @@ pub(super) struct Counted {
     reached: Vec<(PathBuf, u64)>,
 }
 
+/// The file of version 1 with the most that was used; writing to it starts anew.
+const MOST_USED: &str = "memory.max_usage_in_bytes";
+/// The kernel takes memory for a group in portions of 64 pages.
+const CHARGED_AT_ONCE_BYTES: u64 = 64 * 4096;
+
 impl MemoryLimit {
     /// Takes `setting`, or what the machine allows if that is less, and prepares the best enforcement there is.
     pub(super) async fn establish(setting: Option<u64>) -> Self {
@@ -93,8 +98,19 @@ impl MemoryLimit {
         }
     }
 
-    /// What the kernel counts of the worker's cgroup; `None` where it does not.
-    pub(super) fn counted(&self) -> Option<Counted> {
+    /// Begins to count for a new worker; `None` where the kernel does not.
+    pub(super) fn begin_to_count(&self) -> Option<Counted> {
+        let (path, _) = self.cgroup()?;
+        // The last worker may have used all of it. Version 2 has neither file.
+        for file in
+            [MOST_USED, "memory.memsw.max_usage_in_bytes"].map(|it| path.join(it)).iter().filter(|it| it.exists())
+        {
+            let _ = fs::write(file, "0");
+        }
+        self.counted()
+    }
+
+    fn counted(&self) -> Option<Counted> {
         let (path, version) = self.cgroup()?;
         let (file, kills) = match version {
             Version::V1 => ("memory.oom_control", "oom_kill "),
@@ -123,7 +139,7 @@ impl MemoryLimit {
                 let (bytes, file) = limit_of(group, version);
                 format!("{} MiB, {file} of {}", bytes >> 20, group.display())
             }
-            None => format!("{self}; no group that can be seen reached its own: one above them did, or the machine"),
+            None => format!("{self}; which group's limit was reached cannot be told"),
         };
         Some(format!("the kernel killed the worker at its memory limit of {place} (oom_kill {})", now.kills))
     }
@@ -164,10 +180,19 @@ fn count(file: &Path, name: &str) -> Option<u64> {
     text.lines().find_map(|line| line.strip_prefix(name))?.trim().parse().ok()
 }
 
-/// How often a group's own limit was reached and nothing could be freed (version 2), or reached at all (version 1).
+/// How often a group's own limit was reached. Version 2 counts it; of version 1 it is how often the counter says so, and whether the
+/// most that was used is the limit: the counter of the limit with swap, which is looked at first, stays at 0 in newer kernels.
 fn times_reached(group: &Path, version: Version) -> Option<u64> {
+    let number = |file: &str| fs::read_to_string(group.join(file)).ok()?.trim().parse::<u64>().ok();
+    let is_reached = |most: &str, limit: &str| {
+        number(most).zip(number(limit)).is_some_and(|(most, limit)| most.saturating_add(CHARGED_AT_ONCE_BYTES) >= limit)
+    };
     match version {
-        Version::V1 => fs::read_to_string(group.join("memory.failcnt")).ok()?.trim().parse().ok(),
+        Version::V1 => {
+            let with_swap = is_reached("memory.memsw.max_usage_in_bytes", "memory.memsw.limit_in_bytes");
+            let without = is_reached(MOST_USED, "memory.limit_in_bytes");
+            Some(number("memory.failcnt")? + u64::from(with_swap || without))
+        }
         Version::V2 => count(&group.join("memory.events.local"), "oom "),
     }
 }

@@ -145,7 +145,7 @@ impl Supervisor {
         }
         output.spawn(read_messages(from_worker, Arc::clone(&connection)));
         output.close();
-        let counted = limit.counted();
+        let counted = limit.begin_to_count();
         Ok(Life { child, pid, generation, connection, output, born: Instant::now(), counted })
     }
 

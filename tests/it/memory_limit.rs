@@ -123,15 +123,27 @@ async fn a_limit_of_the_group_above_is_seen_and_named_by_the_kill() {
         limit.contains("worker memory limit 160 MiB (memory.") && limit.contains(&format!(" of {outer})")),
         "{limit}"
     );
-    let names = ["a", "b", "c", "a", "b", "c"];
-    let replies = join_all(names.map(|name| handler.invoke(name))).await;
-    assert!(replies.iter().any(|reply| reply.body == "worker exited 137"), "{replies:?}");
-    let kill = handler.line("out", "the kernel killed the worker at its memory limit of 160 MiB").await;
-    assert!(kill.contains(&outer) && kill.contains("(oom_kill "), "{kill}");
+    let kill = self::kill(&handler).await;
+    assert!(kill.contains(&format!(" of {outer} (oom_kill ")), "{kill}");
     drop(handler);
     let outer = groups.outer.clone();
     drop(groups);
     assert!(!outer.exists(), "{} is left behind", outer.display());
+
+    // Without a limit above, it is the worker's own group that is named.
+    let settings = [("BLOB_VARIANT", "buffering"), ("WORKER_MEMORY_LIMIT_MIB", "160")];
+    let handler = Handler::start(storage.storage.account(), &settings).await;
+    let own = format!("handler-worker-{} (oom_kill ", handler.child.id().unwrap());
+    let kill = self::kill(&handler).await;
+    assert!(kill.contains(" in /") && kill.contains(&own), "{kill}");
+}
+
+/// Has the worker hold more blobs than its limit allows; gives the line about its end.
+async fn kill(handler: &Handler) -> String {
+    let names = ["a", "b", "c", "a", "b", "c"];
+    let replies = join_all(names.map(|name| handler.invoke(name))).await;
+    assert!(replies.iter().any(|reply| reply.body == "worker exited 137"), "{replies:?}");
+    handler.line("out", "the kernel killed the worker at its memory limit of 160 MiB").await
 }
 
 #[tokio::test]

@@ -378,7 +378,13 @@ mod tests {
         assert!(error.ends_with(
             "F/function.json: %Q% in QueueName of a binding is no app setting; set Q in local.settings.json or with --set"
         ));
+        let host = r#"{"customHandler":{"description":{"defaultExecutablePath":"x"}},"extensions":{"durableTask":{"hubName":"%q%Hub"}}}"#;
+        fs::write(root.path().join("host.json"), host).unwrap();
         let plain = ScriptRoot::read(root.path()).unwrap();
+        assert_eq!(plain.clone().with_settings(pairs(&[("Q", "My")])).host_settings().unwrap().hub_name, "MyHub");
+        assert!(
+            plain.host_settings().unwrap_err().to_string().contains("line 1: extensions.durableTask.hubName has %q%")
+        );
         assert_eq!(plain.resolve("50%").unwrap_err().reason, "has a % without a partner");
     }
 }
