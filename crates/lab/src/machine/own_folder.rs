@@ -8,7 +8,7 @@ use std::{
     collections::BTreeSet,
     ffi::OsString,
     fmt, fs, io,
-    os::unix::fs::MetadataExt,
+    os::unix::fs::{MetadataExt, PermissionsExt},
     path::{Component, Path, PathBuf},
 };
 
@@ -113,9 +113,19 @@ impl OwnFolder {
         let marker = known.unwrap_or_else(|| Marker::new(purpose));
         let folder = Self { path: named(path).to_owned(), marker };
         if !is_marked {
+            folder.close_to_others(purpose)?;
             folder.save()?;
         }
         Ok(folder)
+    }
+
+    /// Storage, logs and rows are their owner's alone.
+    fn close_to_others(&self, purpose: Purpose) -> Result<(), FolderError> {
+        if matches!(purpose, Purpose::Work | Purpose::Evidence) {
+            let owner_alone = fs::Permissions::from_mode(0o700);
+            fs::set_permissions(&self.path, owner_alone).map_err(|source| io_error(&self.path, source))?;
+        }
+        Ok(())
     }
 
     pub fn path(&self) -> &Path {
@@ -374,6 +384,17 @@ mod tests {
         fs::remove_file(other.join(MARKER)).unwrap();
         fs::write(other.join(MARKER), "?").unwrap();
         assert!(matches!(OwnFolder::take(&other, Purpose::Work), Err(FolderError::Foreign { .. })));
+    }
+
+    #[test]
+    fn work_and_evidence_are_closed_to_others() {
+        let scratch = tempfile::tempdir().unwrap();
+        for purpose in ALL {
+            let folder = scratch.path().join(format!("{purpose:?}"));
+            OwnFolder::take(&folder, purpose).unwrap();
+            let is_closed = fs::metadata(&folder).unwrap().permissions().mode() & 0o077 == 0;
+            assert_eq!(is_closed, matches!(purpose, Purpose::Work | Purpose::Evidence), "{purpose}");
+        }
     }
 
     #[test]
