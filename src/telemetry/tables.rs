@@ -296,7 +296,7 @@ mod tests {
             }
             tracing::info!(target: "gauge", name = "handler.front_rss", value = 8_u64);
         });
-        let lost = LostRows::read(&folder).unwrap();
+        let lost = LostRows::read(&folder).unwrap().unwrap();
         assert_eq!((lost.rows, lost.tables["traces"]), (3, 3));
         assert!(lost.why.starts_with("No space left on device"), "{lost:?}");
         let kept = &rows(&folder, "customMetrics.jsonl")[0];

@@ -72,7 +72,7 @@ fn rows_that_a_full_disk_does_not_take_are_counted_and_the_next_one_is_whole() {
     disk.fill();
     // What is left of a page is filled first, and cuts a row.
     (1..=20).for_each(|n| tables.append(Table::Traces, &row(n)));
-    let lost = LostRows::read(&folder).unwrap();
+    let lost = LostRows::read(&folder).unwrap().unwrap();
     assert!((17..=20).contains(&lost.rows), "{lost:?}");
     assert_eq!((lost.tables["traces"], lost.why.contains("No space left on device")), (lost.rows, true), "{lost:?}");
     disk.free();
@@ -85,7 +85,7 @@ fn rows_that_a_full_disk_does_not_take_are_counted_and_the_next_one_is_whole() {
     assert_eq!((numbers[0], &numbers[numbers.len() - 2..]), (0, &[21, 22][..]));
     let cut = jsonl::unreadable(&disk.0).unwrap().values().sum::<usize>();
     assert_eq!(cut, 1, "the row that was cut");
-    assert_eq!(LostRows::read(&folder).unwrap(), lost, "nothing more is lost");
+    assert_eq!(LostRows::read(&folder).unwrap().unwrap(), lost, "nothing more is lost");
 }
 
 #[tokio::test]
@@ -142,14 +142,14 @@ async fn a_run_that_lost_rows_is_inconclusive_and_says_how_many_and_why() {
     })
     .await;
     disk.fill();
-    let lost = async || Some(LostRows::read(&tables).unwrap()).filter(|it| it.tables.len() > 2);
+    let lost = async || LostRows::read(&tables).unwrap().filter(|it| it.tables.len() > 2);
     eventually(UNDER_WAY, lost).await;
     disk.free();
     let status = eventually(UNDER_WAY, async || lab.try_wait().unwrap()).await;
 
     let (out, err) = (fs::read_to_string(out).unwrap(), fs::read_to_string(err).unwrap());
     assert_eq!(status.code(), Some(2), "{out}{err}");
-    let lost = LostRows::read(&tables).unwrap();
+    let lost = LostRows::read(&tables).unwrap().unwrap();
     let line = format!("{} rows were not written (", lost.rows);
     let told = out.lines().find(|it| it.contains(&line)).unwrap_or_else(|| panic!("{line}: {out}"));
     assert!(told.starts_with("Nothing follows from this run: ") && told.contains("No space left on device"), "{told}");
