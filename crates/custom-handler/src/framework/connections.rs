@@ -10,6 +10,7 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use tokio::{net::TcpListener, time::sleep};
+use tokio_util::task::TaskTracker;
 
 use super::own_names::own_names_only;
 
@@ -40,7 +41,7 @@ async fn serve_within(
     let mut builder = Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(head);
     let service = TowerToHyperService::new(router.layer(middleware::from_fn(own_names_only)));
-    let connections = GracefulShutdown::new();
+    let (connections, tasks) = (GracefulShutdown::new(), TaskTracker::new());
     let mut stop = pin!(stop);
     loop {
         let stream = tokio::select! {
@@ -57,7 +58,7 @@ async fn serve_within(
         };
         let connection = builder.serve_connection(TokioIo::new(stream), service.clone());
         // What is wrong with a connection is its client's: the functions' own failures are answers.
-        tokio::spawn(connections.watch(connection));
+        tasks.spawn(connections.watch(connection));
     }
     drop(listener);
     connections.shutdown().await;
@@ -94,7 +95,7 @@ mod tests {
         let router = Router::new().route("/", get(async || "up"));
         let (stop, stopped) = oneshot::channel::<()>();
         let stopped = async { drop(stopped.await) };
-        let server = tokio::spawn(serve_within(Duration::from_millis(200), listener, router, stopped));
+        let server = TaskTracker::new().spawn(serve_within(Duration::from_millis(200), listener, router, stopped));
         for begun in ["GET / HTTP/1.1\r\nHost: localhost\r\nX: ", ""] {
             let mut stream = TcpStream::connect(address).await.unwrap();
             stream.write_all(begun.as_bytes()).await.unwrap();
