@@ -2,6 +2,7 @@
 //! a machine or an app keeps in variables, keys above all, stays with the front.
 
 use crate::settings::{SETTINGS, Source};
+use custom_handler::wire::env;
 
 /// Beside the settings; compared without regard to case, as proxies are written in both.
 const NEEDED: [&str; 24] = [
@@ -36,10 +37,11 @@ const NEEDED: [&str; 24] = [
     "INCIDENT_LAB_FOLDER",
 ];
 
+/// Without the script root: what stands there is the front's to read, and may name variables that the worker does not get.
 pub(super) fn of_worker(front: &Source) -> impl Iterator<Item = (&String, &String)> {
     let needed = |name: &str| {
-        let names = SETTINGS.iter().map(|it| it.name).chain(NEEDED);
-        names.into_iter().any(|it| it.eq_ignore_ascii_case(name))
+        let mut names = SETTINGS.iter().map(|it| it.name).filter(|it| *it != env::APP_ROOT).chain(NEEDED);
+        names.any(|it| it.eq_ignore_ascii_case(name))
     };
     front.iter().filter(move |(name, _)| needed(name))
 }
