@@ -7,6 +7,7 @@ mod environment;
 pub mod jsonl;
 pub mod render;
 mod rows;
+pub mod schema;
 pub mod table_writer;
 mod tail;
 

@@ -13,7 +13,7 @@ use super::jsonl::{JsonLines, WriteError};
 use incident_labs::telemetry::row_file::LostRows;
 
 /// A table the queries read, named as they name it.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum Table {
     /// One row per invocation.
     Requests,
@@ -25,6 +25,10 @@ pub enum Table {
     Dependencies,
     /// One row per gauge sample.
     PerformanceCounters,
+    /// One row per value, or per aggregate of values, of any other metric.
+    CustomMetrics,
+    /// One row per event an app tells.
+    CustomEvents,
     /// The host's log lines as the workspace keeps them.
     FunctionAppLogs,
     /// One row per work item of the task hub: what it cost, which no table of Azure Monitor tells.
@@ -32,6 +36,23 @@ pub enum Table {
 }
 
 impl Table {
+    const ALL: [Self; 9] = [
+        Self::Requests,
+        Self::Traces,
+        Self::Exceptions,
+        Self::Dependencies,
+        Self::PerformanceCounters,
+        Self::CustomMetrics,
+        Self::CustomEvents,
+        Self::FunctionAppLogs,
+        Self::Episodes,
+    ];
+
+    /// The table of a name, as it is spelt.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|it| it.name() == name)
+    }
+
     /// The name used in queries and, with `.jsonl`, in the folder.
     pub fn name(self) -> &'static str {
         match self {
@@ -40,6 +61,8 @@ impl Table {
             Self::Exceptions => "exceptions",
             Self::Dependencies => "dependencies",
             Self::PerformanceCounters => "performanceCounters",
+            Self::CustomMetrics => "customMetrics",
+            Self::CustomEvents => "customEvents",
             Self::FunctionAppLogs => "FunctionAppLogs",
             Self::Episodes => "episodes",
         }
