@@ -14,7 +14,7 @@ use syn::{
 use crate::tidy::{files, holds_block, imports_of, root};
 
 /// Rooms from the ground up: each imports only what stands before it. `src/ARCHITECTURE.md` says what they are for.
-const ORDER: [(&str, &str); 14] = [
+const ORDER: [(&str, &str); 15] = [
     ("durable", "engine"),
     ("custom_handler", "framework"),
     ("incident_labs", "blob"),
@@ -24,6 +24,7 @@ const ORDER: [(&str, &str); 14] = [
     ("incident_labs", "functions"),
     ("lab", "machine"),
     ("lab", "evidence"),
+    ("lab", "ingestion"),
     ("lab", "app"),
     ("lab", "emulator"),
     ("lab", "labs"),

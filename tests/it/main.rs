@@ -23,6 +23,7 @@ mod house;
 mod http_trigger;
 mod identity;
 mod infra;
+mod ingestion;
 mod lies;
 mod lifecycle;
 mod memory;

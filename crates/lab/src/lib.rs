@@ -5,5 +5,6 @@ pub mod bench;
 pub mod commands;
 pub mod emulator;
 pub mod evidence;
+pub mod ingestion;
 pub mod labs;
 pub mod machine;
