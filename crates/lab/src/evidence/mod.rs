@@ -5,6 +5,7 @@ mod criteria;
 mod doubts;
 mod environment;
 pub mod jsonl;
+pub mod phases_file;
 pub mod render;
 mod rows;
 pub mod schema;
