@@ -22,6 +22,7 @@ mod harness;
 mod house;
 mod http_trigger;
 mod identity;
+mod import;
 mod infra;
 mod ingestion;
 mod lies;

@@ -18,7 +18,7 @@ fn every_command_has_a_help_with_exit_codes() {
         assert!(run.status.success(), "{arguments:?}");
         String::from_utf8(run.stdout).unwrap()
     };
-    let commands: [&[&str]; 11] = [
+    let commands: [&[&str]; 13] = [
         &["process"],
         &["run", "oom"],
         &["run", "replay"],
@@ -30,6 +30,8 @@ fn every_command_has_a_help_with_exit_codes() {
         &["azurite"],
         &["bench"],
         &["redrive"],
+        &["collect"],
+        &["import"],
     ];
     for command in commands {
         assert!(help(command).contains("Exit codes:"), "{command:?}");

@@ -3,7 +3,9 @@
 pub mod app;
 pub mod azurite;
 pub mod bench;
+pub mod collect;
 mod handler;
+pub mod import;
 pub mod load;
 pub mod package;
 pub mod process;
@@ -35,6 +37,8 @@ pub enum Command {
     Azurite(azurite::Azurite),
     Bench(bench::Bench),
     Redrive(redrive::Redrive),
+    Collect(collect::Collect),
+    Import(import::Import),
 }
 
 impl Command {
@@ -53,6 +57,8 @@ impl Command {
             Self::Azurite(it) => it.run().await,
             Self::Bench(it) => it.run().await,
             Self::Redrive(it) => it.run().await,
+            Self::Collect(it) => it.run().await,
+            Self::Import(it) => it.run(),
         }
     }
 }

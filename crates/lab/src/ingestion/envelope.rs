@@ -20,6 +20,8 @@ pub enum Refusal {
     Old(String),
     #[error("{field} of {kind} is {value}")]
     Field { kind: String, field: &'static str, value: String },
+    #[error("no table is told by {0}: name one with --table")]
+    NoTable(String),
     #[error("the disk did not take it: {0}")]
     NotStored(String),
 }
@@ -34,6 +36,7 @@ impl Refusal {
             Self::Time(_) => "unreadable time",
             Self::Old(_) => "older than the clock",
             Self::Field { .. } => "unreadable field",
+            Self::NoTable(_) => "no table",
             Self::NotStored(_) => "not stored",
         }
     }

@@ -7,6 +7,7 @@ mod counts;
 mod envelope;
 mod exceptions;
 mod history;
+pub mod import;
 mod items;
 mod rows;
 mod sink;

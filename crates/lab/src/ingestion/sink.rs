@@ -16,7 +16,8 @@ use crate::evidence::{
 #[derive(Debug, Default)]
 pub struct Sink {
     tables: Option<Tables>,
-    file: Option<Mutex<JsonLines>>,
+    /// The file, and whether it took the last envelope.
+    file: Option<Mutex<(JsonLines, bool)>>,
 }
 
 impl Sink {
@@ -38,7 +39,7 @@ impl Sink {
     /// # Errors
     /// When the file cannot be opened.
     pub fn and_file(mut self, path: &Path) -> Result<Self, WriteError> {
-        self.file = Some(Mutex::new(JsonLines::append(path)?));
+        self.file = Some(Mutex::new((JsonLines::append(path)?, true)));
         Ok(self)
     }
 
@@ -46,7 +47,12 @@ impl Sink {
     pub(super) fn keep(&self, envelope: &Value) -> Result<(), Refusal> {
         let Some(file) = &self.file else { return Ok(()) };
         let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
-        file.write(envelope).map_err(|error| Refusal::NotStored(error.source.to_string()))
+        let written = file.0.write(envelope);
+        if written.is_err() && file.1 {
+            tracing::error!("envelopes are not stored, and their senders are asked to try again: {written:?}");
+        }
+        file.1 = written.is_ok();
+        written.map_err(|error| Refusal::NotStored(error.source.to_string()))
     }
 
     pub(super) fn append(&self, row: TableRow) {

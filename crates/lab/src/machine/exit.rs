@@ -23,10 +23,20 @@ pub struct UsageError(pub String);
 /// # Errors
 /// When the signals cannot be watched.
 pub async fn interrupted() -> io::Result<()> {
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-    }
+    watch_interrupts()?.await;
     Ok(())
+}
+
+/// Watches for Ctrl-C and SIGTERM from now on; what it gives resolves at either.
+///
+/// # Errors
+/// When the signals cannot be watched.
+pub fn watch_interrupts() -> io::Result<impl Future<Output = ()>> {
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
 }

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 
 use serde_json::{Map, Value, json};
 
-use super::{Column, Profile, TableSchema, table, typed};
+use super::{Column, ColumnType, Profile, TableSchema, Unfit, table, typed};
 
 /// A table under both names.
 #[derive(Debug)]
@@ -170,8 +170,17 @@ pub fn rows_as(table_name: &str, rows: &[Value]) -> Vec<Value> {
     }
 }
 
+/// A value of a row that is not of its column's type.
+#[derive(Debug, thiserror::Error, PartialEq)]
+#[error("{column}: {unfit}")]
+pub struct UnfitColumn {
+    pub column: &'static str,
+    pub unfit: Unfit,
+}
+
 /// How the columns of either family are seen as those of one table.
-struct Lens {
+#[derive(Debug)]
+pub struct Lens {
     target: &'static TableSchema,
     columns: HashMap<&'static str, &'static Column>,
     /// What the target's rows are called in its own column for that.
@@ -179,7 +188,7 @@ struct Lens {
 }
 
 impl Lens {
-    fn to(target: &'static TableSchema) -> Self {
+    pub fn to(target: &'static TableSchema) -> Self {
         let own = target.columns.iter().map(|it| (it.name.as_str(), it));
         let mut columns: HashMap<&str, &Column> = own.collect();
         let family = FAMILIES.iter().find(|it| it.classic == target.name || it.workspace == target.name);
@@ -195,6 +204,33 @@ impl Lens {
         Self { target, columns, kind: Some(kind) }
     }
 
+    /// The table's column for a name of either family.
+    pub fn column(&self, name: &str) -> Option<&'static Column> {
+        self.columns.get(name).copied()
+    }
+
+    /// A row of values that are texts, or of some other type than their columns; columns of no name here are left out.
+    ///
+    /// # Errors
+    /// When a value is not of its column's type.
+    pub fn typed<'a>(
+        &self,
+        row: impl IntoIterator<Item = (&'a str, &'a Value)>,
+    ) -> Result<Map<String, Value>, UnfitColumn> {
+        let mut seen = Map::new();
+        for (name, value) in row {
+            let Some(column) = self.column(name) else { continue };
+            // The classic name for a truth value is a text, spelt as .NET does.
+            let kind = if column.name == "success" { ColumnType::Bool } else { column.kind };
+            let value = typed(kind, value).map_err(|unfit| UnfitColumn { column: &column.name, unfit })?;
+            let Some(value) = value else { continue };
+            let value = if column.kind == kind { Some(value) } else { typed(column.kind, &value).unwrap_or_default() };
+            seen.extend(value.map(|it| (column.name.clone(), it)));
+        }
+        self.complete(&mut seen);
+        Ok(seen)
+    }
+
     fn see(&self, row: &Value) -> Value {
         let mut seen = Map::new();
         for (name, value) in row.as_object().into_iter().flatten() {
@@ -206,6 +242,12 @@ impl Lens {
             };
             seen.insert(column.name.clone(), value.unwrap_or_default());
         }
+        self.complete(&mut seen);
+        Value::Object(seen)
+    }
+
+    /// Adds what follows from the table and the other columns.
+    fn complete(&self, seen: &mut Map<String, Value>) {
         if let Some((name, kind)) = self.kind {
             seen.insert(name.to_owned(), json!(kind));
         }
@@ -215,7 +257,6 @@ impl Lens {
         {
             seen.insert("value".to_owned(), sum);
         }
-        Value::Object(seen)
     }
 }
 

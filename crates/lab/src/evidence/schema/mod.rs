@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, sync::LazyLock};
 
 use serde::Deserialize;
 
-pub use families::{FAMILIES, Family, classic_of, item_table, rows_as};
+pub use families::{FAMILIES, Family, Lens, UnfitColumn, classic_of, item_table, rows_as};
 pub use values::{ReadTime, Unfit, duration_ms, read_time, typed};
 
 const FILE: &str = include_str!("../../../../../load/kql_schema.json");
