@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 
 use crate::{
     harness::{LAB, Scratch},
-    ingestion::{accepted, ask, assert_typed, count, golden, gzip, message, trace},
+    ingestion::{accepted, ask, assert_typed, count, golden, gzip, message, trace, truth},
 };
 
 /// A scratch folder with files to import, and the folder to import into.
@@ -83,28 +83,27 @@ fn the_real_runs_become_tables_none_refused_none_lost() {
         (&summary["received"], &summary["accepted"], &summary["refused"]),
         (&json!(46_824), &json!(46_824), &json!({}))
     );
-    let wanted = json!({
-        "FunctionAppLogs": 25_560, "customMetrics": 392, "dependencies": 10_467, "exceptions": 70, "requests": 10_335,
-        "traces": 25_560,
-    });
-    assert_eq!(summary["rows"], wanted);
-    for (table, rows) in wanted.as_object().unwrap() {
-        assert_eq!(json!(desk.rows(table).len()), *rows, "{table}");
-    }
-    let requests = desk.rows("requests");
-    assert_eq!(count(&requests, |it| it["name"] == "BlobBufferProcessor" && it["success"] == "False"), 35);
-    assert_eq!(count(&requests, |it| it["name"] == "replay_storm_orchestrator"), 860 + 51 + 51 + 2001 + 2008);
-    let logs = desk.rows("FunctionAppLogs");
+    let truths = [truth("real-run/truth.json", "envelopes"), truth("real-run/replay-truth.json", "envelopesHere")];
+    let sum = |table: &str| truths.iter().filter_map(|it| it[table].as_u64()).sum::<u64>();
+    let tables = ["traces", "requests", "dependencies", "customMetrics", "exceptions"];
+    let mut wanted: BTreeMap<&str, u64> = tables.map(|it| (it, sum(it))).into();
+    wanted.insert("FunctionAppLogs", wanted["traces"]);
+    assert_eq!(summary["rows"], json!(wanted));
+    let rows: BTreeMap<&str, Vec<Value>> = wanted.keys().map(|it| (*it, desk.rows(it))).collect();
+    wanted.iter().for_each(|(table, wanted)| assert_eq!(rows[table].len() as u64, *wanted, "{table}"));
+    let (requests, logs) = (&rows["requests"], &rows["FunctionAppLogs"]);
+    assert_eq!(count(requests, |it| it["name"] == "BlobBufferProcessor" && it["success"] == "False"), 35);
+    assert_eq!(count(requests, |it| it["name"] == "replay_storm_orchestrator"), 860 + 51 + 51 + 2001 + 2008);
     assert!(logs.iter().all(|it| it["SourceSystem"] == "derived from traces"));
-    assert_eq!(count(&logs, |it| it["Message"].as_str().unwrap().starts_with("MemoryError")), 7);
+    assert_eq!(count(logs, |it| it["Message"].as_str().unwrap().starts_with("MemoryError")), 7);
     // A line of the console is no function's; the host's own about an invocation is, and has the exception.
     let failed = |it: &Value| it["FunctionName"] == "BlobBufferProcessor" && it["LevelId"] == 4;
-    assert_eq!(count(&logs, failed), 35);
+    assert_eq!(count(logs, failed), 35);
     assert_eq!(
-        count(&logs, |it| failed(it) && it["ExceptionDetails"].as_str().unwrap().contains("HttpRequestException")),
+        count(logs, |it| failed(it) && it["ExceptionDetails"].as_str().unwrap().contains("HttpRequestException")),
         35
     );
-    assert_eq!(count(&logs, |it| it["Category"] == "Host.Function.Console" && it["FunctionName"] != ""), 0);
+    assert_eq!(count(logs, |it| it["Category"] == "Host.Function.Console" && it["FunctionName"] != ""), 0);
     assert_eq!(summary["phases"].as_array().unwrap().len(), 6);
     assert_eq!(fs::read(desk.path("dir/phases.json")).unwrap(), fs::read(phases).unwrap());
 }
@@ -285,6 +284,8 @@ fn a_table_is_asked_for_where_columns_and_name_do_not_tell_it() {
     assert!(desk.refusal(&[&local], &["--replace"], 3).contains("time zone set to UTC"));
     let other = desk.write("notes.csv", "a,b\n1,2\n");
     assert!(desk.refusal(&[&other], &["--replace"], 3).contains("neither JSON nor CSV with a column timestamp"));
+    let wide: Vec<u8> = "\u{feff}timestamp,url".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    assert!(desk.refusal(&[&desk.write("wide.csv", wide)], &["--replace"], 3).contains("save it as UTF-8"));
     assert!(desk.refusal(&[&desk.path("absent")], &["--replace"], 3).contains("absent"));
 }
 

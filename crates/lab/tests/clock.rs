@@ -9,9 +9,25 @@ use std::{
 
 use clap::{FromArgMatches, Subcommand};
 use custom_handler::clock;
-use lab::commands::Command;
-use serde_json::Value;
-use tokio::time::{Duration, sleep};
+use incident_labs::telemetry::moment::Moment;
+use lab::{
+    commands::Command,
+    evidence::{
+        jsonl,
+        table_writer::{Table, Tables},
+    },
+    ingestion::{Collector, Sink},
+};
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    sync::Mutex,
+    time::{Duration, sleep},
+};
+
+/// The clock is set by one test at a time.
+static CLOCK: Mutex<()> = Mutex::const_new(());
 
 /// The handler stands beside the lab: cargo builds both for a test of the whole workspace.
 fn handler() -> PathBuf {
@@ -35,6 +51,7 @@ fn criterion<'a>(verdict: &'a Value, id: &str) -> &'a Value {
 
 #[tokio::test]
 async fn a_run_during_which_the_clock_is_set_is_inconclusive_names_it_and_keeps_its_durations() {
+    let _turn = CLOCK.lock().await;
     let scratch = tempfile::tempdir().unwrap();
     for (hours, wanted) in
         [(-1, "the wall clock was set back by 3600.0 s"), (1, "the wall clock was set forward by 3600.0 s")]
@@ -70,4 +87,46 @@ async fn a_run_during_which_the_clock_is_set_is_inconclusive_names_it_and_keeps_
             assert_eq!(criterion["result"], "pass", "{criterion:#}");
         }
     }
+}
+
+/// A trace envelope of this moment.
+fn envelope(at: Moment) -> String {
+    let time = at.timestamp();
+    json!({"time": time, "data": {"baseType": "MessageData", "baseData": {"message": time}}}).to_string()
+}
+
+async fn post(url: &str, body: &str) {
+    let mut stream = TcpStream::connect(url.trim_start_matches("http://")).await.unwrap();
+    let head = "POST /v2/track HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length:";
+    stream.write_all(format!("{head} {}\r\n\r\n{body}", body.len()).as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+}
+
+#[tokio::test]
+async fn telemetry_that_arrives_while_the_clock_is_set_keeps_its_moments_and_its_order() {
+    let _turn = CLOCK.lock().await;
+    let folder = tempfile::tempdir().unwrap();
+    let tables = Tables::open(folder.path()).unwrap();
+    let path = tables.path(Table::Traces);
+    let collector = Collector::start(0, Sink::tables(tables)).await.unwrap();
+    let mut made = Vec::new();
+    for hours in [0, -1, 3, -2] {
+        // One is sent before the clock is set, one is made before and sent after.
+        made.push(Moment::now());
+        post(&collector.url(), &envelope(made[made.len() - 1])).await;
+        made.push(Moment::now());
+        let late = envelope(made[made.len() - 1]);
+        clock::step(time::Duration::hours(hours));
+        post(&collector.url(), &late).await;
+    }
+    collector.stop().await;
+    let rows: Vec<Value> = jsonl::read(&path).unwrap();
+    let told: Vec<f64> = rows.iter().map(|it| it["monotonicMs"].as_f64().unwrap()).collect();
+    assert!(told.is_sorted(), "{told:?}");
+    for (told, made) in told.iter().zip(&made) {
+        assert!((told - made.monotonic_ms()).abs() < 20.0, "{told} for {made:?}");
+    }
+    assert_eq!(told.len(), made.len());
 }

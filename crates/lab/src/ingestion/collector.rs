@@ -137,29 +137,27 @@ async fn track(State(shared): State<Arc<Shared>>, request: Request) -> Response 
     let Ok(_turn) = shared.bodies.acquire().await else { return StatusCode::SERVICE_UNAVAILABLE.into_response() };
     let header = request.headers().get(header::CONTENT_ENCODING);
     let encoding = header.map(|it| String::from_utf8_lossy(it.as_bytes()).into_owned()).unwrap_or_default();
+    let too_long = BodyError::TooLong.to_string();
     if declared_bytes(&request).is_some_and(|it| it > LONGEST_BYTES) {
-        return refused(StatusCode::PAYLOAD_TOO_LARGE, &BodyError::TooLong.to_string());
+        return shared.refuse(StatusCode::PAYLOAD_TOO_LARGE, too_long);
     }
     let body = match timeout(ARRIVAL, Bytes::from_request(request, &())).await {
         Ok(Ok(body)) => body,
         Ok(Err(rejection)) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => {
-            return refused(StatusCode::PAYLOAD_TOO_LARGE, &BodyError::TooLong.to_string());
+            return shared.refuse(StatusCode::PAYLOAD_TOO_LARGE, too_long);
         }
-        Ok(Err(rejection)) => return refused(StatusCode::BAD_REQUEST, &rejection.body_text()),
-        Err(_) => return refused(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time"),
+        Ok(Err(rejection)) => return shared.refuse(StatusCode::BAD_REQUEST, rejection.body_text()),
+        Err(_) => return shared.refuse(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time".to_owned()),
     };
     let worker = shared.clone();
     let taken = shared.tasks.spawn_blocking(move || worker.take(&encoding, body)).await;
-    taken.unwrap_or_else(|error| refused(StatusCode::INTERNAL_SERVER_ERROR, &format!("the items panicked: {error}")))
+    taken.unwrap_or_else(|error| {
+        shared.refuse(StatusCode::INTERNAL_SERVER_ERROR, format!("its items panicked: {error}"))
+    })
 }
 
 fn declared_bytes(request: &Request) -> Option<usize> {
     request.headers().get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
-}
-
-fn refused(status: StatusCode, message: &str) -> Response {
-    let errors = [json!({"index": 0, "statusCode": status.as_u16(), "message": message})];
-    (status, Json(json!({"itemsReceived": 0, "itemsAccepted": 0, "errors": errors}))).into_response()
 }
 
 /// What became of the items of one body.
@@ -204,6 +202,13 @@ impl Shared {
         self.clocks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Answers a body that is not read, and counts it as one item.
+    fn refuse(&self, status: StatusCode, why: String) -> Response {
+        let errors = [json!({"index": 0, "statusCode": status.as_u16(), "message": why})];
+        self.counts().refuse("a body", &Refusal::Body(why));
+        (status, Json(json!({"itemsReceived": 0, "itemsAccepted": 0, "errors": errors}))).into_response()
+    }
+
     async fn watch_clocks(&self) {
         let mut turns = interval(READINGS);
         loop {
@@ -229,8 +234,7 @@ impl Shared {
                     BodyError::TooLong => StatusCode::PAYLOAD_TOO_LARGE,
                     BodyError::Encoding(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
                 };
-                self.counts().refuse("a body", &Refusal::Cut(error.to_string()));
-                return refused(status, &error.to_string());
+                return self.refuse(status, error.to_string());
             }
         };
         let mut tally = Tally::default();

@@ -22,6 +22,8 @@ pub enum Refusal {
     Field { kind: String, field: &'static str, value: String },
     #[error("no table is told by {0}: name one with --table")]
     NoTable(String),
+    #[error("not read: {0}")]
+    Body(String),
     #[error("the disk did not take it: {0}")]
     NotStored(String),
 }
@@ -37,6 +39,7 @@ impl Refusal {
             Self::Old(_) => "older than the clock",
             Self::Field { .. } => "unreadable field",
             Self::NoTable(_) => "no table",
+            Self::Body(_) => "unread body",
             Self::NotStored(_) => "not stored",
         }
     }

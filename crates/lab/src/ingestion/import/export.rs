@@ -20,6 +20,8 @@ use crate::{
 const RESULT_NAME: &str = "TableName";
 /// Columns with a row's time, in either family.
 const TIMES: [&str; 2] = ["timestamp", "TimeGenerated"];
+/// Columns that every table of a workspace has, like those that begin with `_`.
+const BOOKKEEPING: [&str; 3] = ["TenantId", "SourceSystem", "Type"];
 /// What the portal appends to the names of such columns.
 const UTC: &str = " [UTC]";
 
@@ -99,10 +101,16 @@ impl Export {
         else {
             return Err(Refusal::NoTable(name.to_owned()));
         };
-        let unknown = row.keys().filter(|it| *it != RESULT_NAME && lens.column(it).is_none());
-        not_kept.extend(unknown.filter(|it| !not_kept.contains(*it)).cloned().collect::<Vec<_>>());
-        let mut columns = lens.typed(row.iter().map(|(name, value)| (name.as_str(), value))).map_err(|error| {
-            Refusal::Field { kind: name.to_owned(), field: error.column, value: error.unfit.to_string() }
+        for (name, value) in row {
+            let is_empty = value.is_null() || value.as_str() == Some("");
+            if !is_empty && name != RESULT_NAME && lens.column(name).is_none() && !not_kept.contains(name) {
+                not_kept.insert(name.clone());
+            }
+        }
+        let values = row.iter().map(|(name, value)| (name.as_str(), value));
+        let mut columns = lens.typed(values).map_err(|error| match error.unfit.to_string() {
+            told if error.column == schema.time_column() => Refusal::Time(told),
+            told => Refusal::Field { kind: name.to_owned(), field: error.column, value: told },
         })?;
         let time = columns.get(schema.time_column()).and_then(Value::as_str).and_then(read_time);
         let time = time.ok_or_else(|| Refusal::Time(String::new()))?;
@@ -121,6 +129,11 @@ impl Export {
         if let Some(table) = item_table(row) {
             return Ok(table);
         }
+        // Rows of page views have the columns of requests, and are none.
+        let own = ["itemType", "Type"].into_iter().find_map(|it| row.get(it)?.as_str().filter(|it| !it.is_empty()));
+        if let Some(own) = own {
+            return Err(Refusal::UnknownKind(own.to_owned()));
+        }
         let is_same =
             |names: &[String]| names.len() == row.len() && names.iter().zip(row.keys()).all(|(one, it)| one == it);
         if let Some((names, table)) = &self.last
@@ -138,7 +151,9 @@ impl Export {
         if let Some(given) = self.given {
             return Ok(given);
         }
-        let known = names.iter().filter(|it| self.lenses.values().any(|lens| lens.column(it).is_some()));
+        let is_telling = |it: &&&str| !it.starts_with('_') && !BOOKKEEPING.contains(*it);
+        let known =
+            names.iter().filter(is_telling).filter(|it| self.lenses.values().any(|lens| lens.column(it).is_some()));
         let known: Vec<&str> = known.copied().collect();
         let fits = |lens: &Lens| known.iter().all(|it| lens.column(it).is_some());
         let fitting: Vec<&str> = self.lenses.iter().filter(|it| fits(it.1)).map(|it| *it.0).collect();
@@ -211,12 +226,21 @@ mod tests {
         let of = |field: &str, value: Value| {
             let mut request = json!({"timestamp": "2026-04-05T01:30:00Z", "url": "u", "duration": 1});
             request[field] = value;
-            row(request).unwrap_err()
+            let mut not_kept = BTreeSet::new();
+            let request: Map<String, Value> = request.as_object().unwrap().clone();
+            let request = request.into_iter().filter(|it| !it.1.is_null()).collect();
+            Export::new(Path::new("query.json"), None).row(&request, &mut not_kept).unwrap_err()
         };
         assert_eq!(of("duration", json!("slow")).to_string(), "duration of requests is slow is no number");
         assert_eq!(of("success", json!("maybe")).reason(), "unreadable field");
         assert_eq!(of("timestamp", json!("")).reason(), "unreadable time");
+        let told = "its time is not readable: \"13/5/2026 is no time\"";
+        assert_eq!(of("timestamp", json!("13/5/2026")).to_string(), told);
+        for (column, kind) in [("itemType", "pageView"), ("itemType", "availabilityResult"), ("Type", "AppPageViews")] {
+            assert_eq!(of(column, json!(kind)), Refusal::UnknownKind(kind.to_owned()));
+        }
         assert_eq!(of("timestamp", json!("1601-01-01T00:00:00Z")).reason(), "older than the clock");
-        assert_eq!(row(json!({"timestamp": "2026-04-05T01:30:00Z"})).unwrap_err().reason(), "no table");
+        let told = of("url", json!(null));
+        assert_eq!(told.reason(), "no table", "a row whose columns several tables have: {told}");
     }
 }

@@ -20,6 +20,9 @@ use crate::ingestion::{
 const LONGEST_LINE: u64 = 64 << 20;
 const LONGEST_WHOLE: u64 = 1 << 30;
 
+/// How a file of the other encoding begins.
+const UTF_16: [[u8; 2]; 2] = [[0xff, 0xfe], [0xfe, 0xff]];
+
 /// Why a file is not read.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
@@ -90,6 +93,10 @@ impl<T: Take> Source<'_, T> {
 
     /// CSV, if the first line has names of columns; else a file of lines that begins in the middle of one.
     fn other(&mut self, first: Vec<u8>) -> Result<(), ReadError> {
+        if UTF_16.iter().any(|it| first.starts_with(it)) {
+            let problem = "it is UTF-16, as PowerShell writes it: save it as UTF-8".to_owned();
+            return Err(ReadError::Columns { path: self.path.to_owned(), problem });
+        }
         let text = String::from_utf8_lossy(&first);
         if text.split(',').any(|it| is_time(it.trim_matches(['"', '\r', '\n', ' ']))) {
             return self.csv(first);
