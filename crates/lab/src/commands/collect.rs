@@ -83,8 +83,8 @@ impl Collect {
             err(&format!("{file} has {had_bytes} bytes already: envelopes are added behind them"));
         }
         out(&format!("collecting on {} into {file}", collector.url()));
-        out("put this into Values of local.settings.json, then run `func start`:");
-        out(&format!("  \"APPLICATIONINSIGHTS_CONNECTION_STRING\": \"{connection_string}\""));
+        out("APPLICATIONINSIGHTS_CONNECTION_STRING for local.settings.json, before `func start`:");
+        out(&connection_string);
         out("Ctrl-C stops it");
     }
 }

@@ -262,6 +262,8 @@ impl Lens {
 
 #[cfg(test)]
 mod tests {
+    use std::slice::from_ref;
+
     use super::*;
 
     #[test]
@@ -291,15 +293,15 @@ mod tests {
             "operation_Id": "1", "duration": 12.5, "success": "False", "resultCode": "500", "cloud_RoleName": "app",
             "customDimensions": {"Category": "Host.Results"},
         });
-        let seen = rows_as("AppRequests", &[request.clone()]);
+        let seen = rows_as("AppRequests", from_ref(&request));
         let wanted = json!({
             "TimeGenerated": "2026-04-05T01:30:00.1234567Z", "Type": "AppRequests", "ItemCount": 2, "Name": "f",
             "OperationId": "1", "DurationMs": 12.5, "Success": false, "ResultCode": "500", "AppRoleName": "app",
             "Properties": {"Category": "Host.Results"},
         });
         assert_eq!(seen, [wanted]);
-        assert_eq!(rows_as("requests", &seen), [request.clone()]);
-        assert_eq!(rows_as("requests", &[request.clone()]), [request]);
+        assert_eq!(rows_as("requests", &seen), from_ref(&request));
+        assert_eq!(rows_as("requests", from_ref(&request)), from_ref(&request));
     }
 
     #[test]
@@ -317,7 +319,7 @@ mod tests {
         let seen = json!({"ExceptionType": "E", "Type": "AppExceptions", "SeverityLevel": 3});
         assert_eq!(rows_as("AppExceptions", &[exception]), [seen]);
         let own = json!({"anything": 1});
-        assert_eq!(rows_as("episodes", &[own.clone()]), [own]);
+        assert_eq!(rows_as("episodes", from_ref(&own)), from_ref(&own));
     }
 
     #[test]

@@ -76,9 +76,9 @@ impl<T: Take> Source<'_, T> {
             match self.line()? {
                 Line::Text(line) if self.number == 1 => break without_mark(line),
                 Line::Text(line) => break line,
-                Line::TooLong => self.refuse("line", Refusal::Cut(too_long())),
-                Line::BreaksOff(error) => return Ok(self.refuse("line", breaks_off(&error))),
-                Line::End => return Ok(self.refuse("line", Refusal::Cut("there is nothing in it".to_owned()))),
+                Line::TooLong => self.refuse(Refusal::Cut(too_long())),
+                Line::BreaksOff(error) => return self.end_with(breaks_off(&error)),
+                Line::End => return self.end_with(Refusal::Cut("there is nothing in it".to_owned())),
             }
         };
         match first.trim_ascii().first() {
@@ -121,9 +121,14 @@ impl<T: Take> Source<'_, T> {
         format!("{} {kind} {number}", self.path.display())
     }
 
-    fn refuse(&mut self, kind: &str, refusal: Refusal) {
-        let place = self.place(kind, self.number);
+    fn refuse(&mut self, refusal: Refusal) {
+        let place = self.place("line", self.number);
         (self.take)(&place, self.export, Err(refusal));
+    }
+
+    fn end_with(&mut self, refusal: Refusal) -> Result<(), ReadError> {
+        self.refuse(refusal);
+        Ok(())
     }
 
     /// The next line that is not empty.
@@ -176,8 +181,8 @@ impl<T: Take> Source<'_, T> {
         loop {
             match self.line()? {
                 Line::Text(line) => self.take_line(&line),
-                Line::TooLong => self.refuse("line", Refusal::Cut(too_long())),
-                Line::BreaksOff(error) => return Ok(self.refuse("line", breaks_off(&error))),
+                Line::TooLong => self.refuse(Refusal::Cut(too_long())),
+                Line::BreaksOff(error) => return self.end_with(breaks_off(&error)),
                 Line::End => return Ok(()),
             }
         }
@@ -203,7 +208,8 @@ impl<T: Take> Source<'_, T> {
         };
         if text.trim_ascii().starts_with(b"[") {
             // An array that breaks off says so itself.
-            return Ok(self.items(&text));
+            self.items(&text);
+            return Ok(());
         }
         match serde_json::from_slice::<Value>(&text) {
             Ok(answer) if answer.get("tables").is_some_and(Value::is_array) => return self.answer(&answer),
@@ -219,7 +225,7 @@ impl<T: Take> Source<'_, T> {
         }
         if let Some(error) = cut {
             self.number += 1;
-            self.refuse("line", breaks_off(&error));
+            self.refuse(breaks_off(&error));
         }
         Ok(())
     }
