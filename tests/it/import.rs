@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     fs,
     io::{BufRead, BufReader, Read},
+    os::unix::fs::symlink,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
 };
@@ -190,6 +191,10 @@ fn a_packed_file_that_breaks_off_and_an_array_that_does_give_what_there_is() {
     let array = desk.write("whole.json", format!("[{},{}]", lines[0], lines[1]));
     let pretty = desk.write("one.json", serde_json::to_string_pretty(&trace("one")).unwrap());
     assert_eq!(desk.summary(&[&array, &pretty], &["--replace"], 0)["rows"], json!({"traces": 3}));
+    let bodies =
+        desk.write("bodies.jsonl", format!("[{},{}]\n[{}]\n{}\n[{{\n", lines[0], lines[1], lines[2], lines[3]));
+    let summary = desk.summary(&[&bodies], &["--replace"], 1);
+    assert_eq!((&summary["accepted"], &summary["refused"]["cut"]["count"]), (&json!(4), &json!(1)));
     let empty = desk.write("empty.jsonl", "");
     assert_eq!(desk.summary(&[&empty], &["--replace"], 1)["received"], 1);
 }
@@ -314,6 +319,14 @@ fn a_folder_is_filled_once_and_replaced_only_where_an_import_filled_it() {
     let later = desk.write("e.jsonl", trace("two").to_string());
     desk.summary(&[&later], &["--replace"], 0);
     assert_eq!(desk.rows("traces").iter().map(message).collect::<Vec<_>>(), ["two"]);
+    // What a link leads to stays as it is.
+    let outside = desk.write("outside.json", "mine");
+    for name in ["import.json", "phases.json", "tables.new"] {
+        let _ = fs::remove_file(desk.path("dir").join(name));
+        symlink(&outside, desk.path("dir").join(name)).unwrap();
+    }
+    desk.summary(&[&later], &["--replace"], 0);
+    assert_eq!(fs::read_to_string(&outside).unwrap(), "mine");
     // A run's folder, as every folder of evidence that no import filled.
     fs::remove_file(desk.path("dir/import.json")).unwrap();
     assert!(desk.refusal(&[&file], &["--replace"], 3).contains("has the evidence of a run"));

@@ -39,7 +39,7 @@ fn every_command_has_a_help_with_exit_codes() {
 }
 
 /// Every command that takes a folder, without the folder, which comes last.
-const TAKE_A_FOLDER: [&[&str]; 12] = [
+const TAKE_A_FOLDER: [&[&str]; 14] = [
     &["run", "oom", "--scale", "1/8", "--folder"],
     &["run", "oom", "--scale", "1/8", "--evidence"],
     &["run", "replay", "--folder"],
@@ -52,6 +52,8 @@ const TAKE_A_FOLDER: [&[&str]; 12] = [
     &["package", "--out"],
     &["azurite", "--folder"],
     &["redrive", "--folder"],
+    &["import", "telemetry.jsonl", "--folder"],
+    &["import", "telemetry.jsonl", "--replace", "--folder"],
 ];
 
 /// Everything in a folder, with the content of files.

@@ -29,6 +29,14 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// Of text that is not JSON. A line is a line to its reader, so its number is not repeated.
+    pub fn cut(error: &serde_json::Error) -> Self {
+        let told = error.to_string();
+        let what = told.split(" at line ").next().unwrap_or_default();
+        let line = if error.line() > 1 { format!(" of its line {}", error.line()) } else { String::new() };
+        Self::Cut(format!("{what} at column {}{line}", error.column()))
+    }
+
     /// The group it is counted in.
     pub fn reason(&self) -> &'static str {
         match self {

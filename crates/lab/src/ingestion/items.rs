@@ -23,11 +23,16 @@ pub(super) fn each_item(text: &[u8], mut take: impl FnMut(Result<Value, Refusal>
     }
 }
 
-/// Gives the value of a line; nothing for an empty one.
+/// Gives the value of a line, or each element where it is an array, as in a recording of bodies; nothing for an empty one.
 pub(super) fn each_line(line: &[u8], take: &mut impl FnMut(Result<Value, Refusal>)) {
     let line = line.trim_ascii();
-    if !line.is_empty() {
-        take(serde_json::from_slice(line).map_err(|error| Refusal::Cut(error.to_string())));
+    if line.is_empty() {
+        return;
+    }
+    match serde_json::from_slice(line) {
+        Ok(Value::Array(items)) => items.into_iter().for_each(|it| take(Ok(it))),
+        Ok(item) => take(Ok(item)),
+        Err(error) => take(Err(Refusal::cut(&error))),
     }
 }
 
@@ -35,7 +40,7 @@ fn each_element(text: &[u8], take: &mut impl FnMut(Result<Value, Refusal>)) {
     let mut array = serde_json::Deserializer::from_slice(text);
     let read = array.deserialize_seq(Elements(&mut *take)).and_then(|()| array.end());
     if let Err(error) = read {
-        take(Err(Refusal::Cut(error.to_string())));
+        take(Err(Refusal::cut(&error)));
     }
 }
 
@@ -93,6 +98,9 @@ mod tests {
         assert_eq!(items("{\"n\":1}\n{\"n\":\n{\"n\":1}\n"), [one.clone(), Value::Null, one.clone()]);
         assert_eq!(items("\u{e4}\n{\"n\":1}"), [Value::Null, one]);
         assert_eq!(items(" \n"), [Value::Null]);
+        let mut told = String::new();
+        each_item(b"{\"n\":1}\n{\"n\":", |item| told = item.err().map(|it| it.to_string()).unwrap_or_default());
+        assert_eq!(told, "cut or not JSON: EOF while parsing a value at column 5");
         let deep = "[".repeat(10_000);
         assert_eq!(items(&deep), [Value::Null]);
     }

@@ -76,7 +76,9 @@ pub fn rows_of(envelope: &Envelope) -> Result<Vec<TableRow>, Refusal> {
     let counted = |table: Table, item_type: &str, own: Columns| {
         let mut row = one(table, item_type, own);
         row.columns.insert("itemCount".to_owned(), json!(envelope.item_count));
-        row.columns.insert("customMeasurements".to_owned(), item.object("measurements"));
+        if item.fields.contains_key("measurements") {
+            row.columns.insert("customMeasurements".to_owned(), item.object("measurements"));
+        }
         vec![row]
     };
     Ok(match item.kind.as_str() {

@@ -14,6 +14,7 @@ const TABLES: &str = "tables";
 const NEW_TABLES: &str = "tables.new";
 /// What was imported. A folder that has it was filled by an import, and may be again.
 const SUMMARY: &str = "import.json";
+const NEW_SUMMARY: &str = "import.json.new";
 const PHASES: &str = "phases.json";
 
 /// Why a folder is not filled.
@@ -52,10 +53,9 @@ impl ImportFolder {
         if folder.path.join(SUMMARY).exists() {
             return if replace { Ok(folder) } else { Err(FolderRefusal::Filled { path: folder.path }) };
         }
+        let is_left_over = |name: &str| name.starts_with('.') || [NEW_TABLES, NEW_SUMMARY].contains(&name);
         let holds_rows = fs::read_dir(path).is_ok_and(|mut entries| {
-            entries.any(|it| {
-                it.is_ok_and(|it| !it.file_name().to_string_lossy().starts_with('.') && it.file_name() != NEW_TABLES)
-            })
+            entries.any(|it| it.is_ok_and(|it| !is_left_over(&it.file_name().to_string_lossy())))
         });
         if holds_rows { Err(FolderRefusal::Run { path: folder.path }) } else { Ok(folder) }
     }
@@ -82,8 +82,10 @@ impl ImportFolder {
             write_lines(&path, texts).map_err(named(&path))?;
         }
         // From here on an import that is cut off is known as one, and can be replaced.
-        let path = self.path.join(SUMMARY);
-        fs::write(&path, summary).map_err(named(&path))?;
+        let (new_summary, path) = (self.path.join(NEW_SUMMARY), self.path.join(SUMMARY));
+        remove(&new_summary)?;
+        let written = fs::write(&new_summary, summary).and_then(|()| fs::rename(&new_summary, &path));
+        written.map_err(named(&path))?;
         let copy = self.path.join(PHASES);
         remove(&copy)?;
         if let Some(phases) = phases {

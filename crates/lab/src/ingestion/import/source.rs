@@ -7,6 +7,7 @@ use std::{
 };
 
 use flate2::bufread::MultiGzDecoder;
+use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 
 use super::export::{Export, column_name, is_time};
@@ -17,7 +18,7 @@ use crate::ingestion::{
 };
 
 /// Longest line of a file of lines, and longest file of another form.
-const LONGEST_LINE: u64 = 64 << 20;
+const LONGEST_LINE: u64 = 256 << 20;
 const LONGEST_WHOLE: u64 = 1 << 30;
 
 /// How a file of the other encoding begins.
@@ -83,9 +84,11 @@ impl<T: Take> Source<'_, T> {
         };
         match first.trim_ascii().first() {
             Some(b'{') => match serde_json::from_slice::<Value>(&first) {
-                Ok(item) if item.get("tables").is_none() => self.lines(item),
+                Ok(item) if item.get("tables").is_none() => self.lines(&first),
                 _ => self.whole(first),
             },
+            // A recording of bodies has one a line.
+            Some(b'[') if serde_json::from_slice::<IgnoredAny>(&first).is_ok() => self.lines(&first),
             Some(b'[') => self.whole(first),
             _ => self.other(first),
         }
@@ -106,8 +109,7 @@ impl<T: Take> Source<'_, T> {
                 self.number -= 1;
                 self.take_line(&first);
                 self.number += 1;
-                self.take_line(&second);
-                self.rest_of_lines()
+                self.lines(&second)
             }
             _ => {
                 let start = text.trim().chars().take(60).collect::<String>();
@@ -171,13 +173,8 @@ impl<T: Take> Source<'_, T> {
     }
 
     /// One item a line, the first of which is read already.
-    fn lines(&mut self, first: Value) -> Result<(), ReadError> {
-        let place = self.place("line", self.number);
-        (self.take)(&place, self.export, Ok(first));
-        self.rest_of_lines()
-    }
-
-    fn rest_of_lines(&mut self) -> Result<(), ReadError> {
+    fn lines(&mut self, first: &[u8]) -> Result<(), ReadError> {
+        self.take_line(first);
         loop {
             match self.line()? {
                 Line::Text(line) => self.take_line(&line),
