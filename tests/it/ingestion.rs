@@ -5,6 +5,7 @@ use std::{
     fs::{self, File},
     io::{Read, Write},
     path::{Path, PathBuf},
+    sync::LazyLock,
 };
 
 use flate2::{Compression, read::GzDecoder, write::GzEncoder};
@@ -16,6 +17,7 @@ use lab::{
     },
     ingestion::{Collector, Counts, Envelope, Sink, rows_of},
 };
+use proptest::{collection::vec, prelude::*, sample::select};
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -167,6 +169,82 @@ fn envelopes_of_an_opentelemetry_exporter_become_rows() {
     let wanted = json!({"customMetrics": 7, "dependencies": 12, "exceptions": 2, "requests": 1, "traces": 69});
     assert_eq!(counts_of(&host), wanted);
 }
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, cases: 3000, ..ProptestConfig::default() })]
+
+    /// Whatever is changed in an envelope, it becomes rows of the schema or is refused.
+    #[test]
+    fn a_changed_envelope_gives_typed_rows_or_a_reason(
+        line in 0_usize..101,
+        at in 0_usize..2000,
+        with in select(PIECES),
+        length in 0_usize..40,
+    ) {
+        let line = LINES.lines().nth(line).unwrap();
+        let begin = line.floor_char_boundary(at % line.len());
+        let end = line.floor_char_boundary(begin + length).max(begin);
+        let changed = format!("{}{with}{}", &line[..begin], &line[end..]);
+        let envelope = serde_json::from_str(&changed).ok().and_then(|it| Envelope::read(it).ok());
+        for row in envelope.and_then(|it| rows_of(&it).ok()).unwrap_or_default() {
+            assert_typed(row.table.name(), &Value::Object(row.columns));
+        }
+    }
+
+    #[test]
+    fn any_text_is_a_time_a_timespan_or_neither(pieces in vec(select(PIECES), 0..9)) {
+        let text = pieces.concat();
+        if let Some(time) = schema::read_time(&text) {
+            prop_assert_eq!(schema::read_time(&time.text).map(|it| it.at.unix_timestamp()), Some(time.at.unix_timestamp()));
+        }
+        prop_assert!(schema::duration_ms(&text).is_none_or(f64::is_finite));
+    }
+}
+
+static LINES: LazyLock<String> =
+    LazyLock::new(|| recording("telemetry-host.jsonl") + &recording("app-insights-envelopes.jsonl"));
+
+/// What envelopes, times and numbers are made of, and what breaks them.
+const PIECES: &[&str] = &[
+    "",
+    "\"",
+    "{",
+    "}",
+    "[",
+    "]",
+    ":",
+    ",",
+    "null",
+    "true",
+    "-1",
+    "1e99",
+    "0",
+    "7",
+    "26",
+    "2026",
+    "9999",
+    "0000",
+    "-",
+    "T",
+    "Z",
+    " ",
+    ".",
+    "9999999",
+    "+23:59",
+    "-23:59",
+    "00:00:00",
+    "24:00:00",
+    "/",
+    "AM",
+    "PM",
+    ", ",
+    "4/5/2026",
+    "\\",
+    "\\u0000",
+    "ä",
+    "\"duration\":",
+    "\"time\":",
+];
 
 /// Status and body of an answer.
 pub(crate) async fn ask(url: &str, method: &str, path: &str, headers: &str, body: &[u8]) -> (u16, Value) {

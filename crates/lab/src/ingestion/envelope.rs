@@ -122,7 +122,7 @@ fn time(value: Option<&Value>) -> Result<ReadTime, Refusal> {
 /// A rate is the percentage that was kept.
 fn item_count(rate: Option<&Value>) -> i64 {
     let rate = rate.and_then(|it| it.as_f64().or_else(|| it.as_str()?.parse().ok())).unwrap_or(100.0);
-    if rate > 0.0 && rate < 100.0 { (100.0 / rate).round() as i64 } else { 1 }
+    if rate > 0.0 && rate < 100.0 { i64::from((100.0 / rate).round() as i32) } else { 1 }
 }
 
 impl Item {
@@ -171,7 +171,14 @@ mod tests {
         assert_eq!((read.time.text.as_str(), read.item_count), ("2026-11-25T13:31:34.7950509Z", 4));
         assert_eq!((read.tag("ai.operation.id"), read.tag("ai.cloud.role")), ("1", ""));
         assert_eq!((read.item.kind.as_str(), read.item.text("message").as_deref()), ("MessageData", Some("m")));
-        for (rate, count) in [(json!(100), 1), (json!(null), 1), (json!(0), 1), (json!(33.3), 3), (json!("50"), 2)] {
+        for (rate, count) in [
+            (json!(100), 1),
+            (json!(null), 1),
+            (json!(0), 1),
+            (json!(33.3), 3),
+            (json!("50"), 2),
+            (json!(1e-300), 2_147_483_647),
+        ] {
             assert_eq!(item_count(Some(&rate)), count, "{rate}");
         }
     }

@@ -1,7 +1,7 @@
 //! Values of a column's type, from what envelopes, CSV and the forms of JSON have for them.
 
 use serde_json::{Number, Value};
-use time::{Month, OffsetDateTime, PrimitiveDateTime, Time, format_description::well_known::Rfc3339};
+use time::{Month, OffsetDateTime, PrimitiveDateTime, Time, UtcOffset, format_description::well_known::Rfc3339};
 
 use super::ColumnType;
 use custom_handler::clock;
@@ -135,16 +135,17 @@ pub fn duration_ms(text: &str) -> Option<f64> {
 /// Reads a time: ISO 8601, without an offset in UTC, or as the portal writes it into CSV (`4/5/2026, 1:30:00.123 AM`).
 pub fn read_time(text: &str) -> Option<ReadTime> {
     let text = text.trim();
-    if let Ok(at) = OffsetDateTime::parse(text, &Rfc3339) {
-        let is_exact = text.ends_with('Z') && text.contains('T') && digits(text) <= DIGITS;
-        return Some(ReadTime { at, text: if is_exact { text.to_owned() } else { clock::timestamp(at) } });
-    }
-    let iso = format!("{}Z", text.replacen(' ', "T", 1));
-    if let Ok(at) = OffsetDateTime::parse(&iso, &Rfc3339) {
-        return Some(ReadTime { at, text: if digits(&iso) <= DIGITS { iso } else { clock::timestamp(at) } });
-    }
     // `2026-04-05 01:30:00+00:00`, as Python prints it.
-    let at = OffsetDateTime::parse(&text.replacen(' ', "T", 1), &Rfc3339).ok().or_else(|| portal_time(text))?;
+    let with_t = text.replacen(' ', "T", 1);
+    for iso in [text.to_owned(), format!("{with_t}Z"), with_t] {
+        if let Ok(at) = OffsetDateTime::parse(&iso, &Rfc3339) {
+            // The last hours of the year 9999 may be none in UTC.
+            let at = at.checked_to_offset(UtcOffset::UTC)?;
+            let is_exact = iso.ends_with('Z') && iso.contains('T') && digits(&iso) <= DIGITS;
+            return Some(ReadTime { at, text: if is_exact { iso } else { clock::timestamp(at) } });
+        }
+    }
+    let at = portal_time(text)?;
     Some(ReadTime { at, text: clock::timestamp(at) })
 }
 
