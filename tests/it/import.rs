@@ -1,4 +1,4 @@
-//! `lab import` and `lab collect` as processes: somebody else's evidence as tables, and an endpoint of one's own.
+//! `lab import` and `lab collect` as processes: evidence from elsewhere as tables, and an endpoint for any app.
 
 use std::{
     collections::BTreeMap,
@@ -204,7 +204,8 @@ fn exports() -> Vec<(&'static str, Vec<u8>)> {
     let csv = "timestamp [UTC],name,success,duration,resultCode,itemCount,url,customDimensions,operation_Id\r\n\
         \"4/5/2026, 1:30:01.5000000 AM\",f,False,1500,500,1,u,\"{\"\"Category\"\":\"\"Host.Results\"\"}\",b\r\n\
         \"4/5/2026, 1:30:00.0000000 AM\",f,True,12.5,200,1,u,\"{\"\"Category\"\":\"\"Host.Results\"\"}\",a\r\n";
-    let workspace = "\u{feff}TimeGenerated [UTC],Name,Success,DurationMs,ResultCode,ItemCount,Url,Properties,OperationId,TenantId,Type\n\
+    let workspace = "\u{feff}TimeGenerated [UTC],Name,Success,DurationMs,ResultCode,ItemCount,Url,Properties,\
+        OperationId,TenantId,Type\n\
         2026-04-05T01:30:01.5000000Z,f,false,1500,500,1,u,\"{\"\"Category\"\":\"\"Host.Results\"\"}\",b,t,AppRequests\n\
         2026-04-05T01:30:00.0000000Z,f,true,12.5,200,1,u,\"{\"\"Category\"\":\"\"Host.Results\"\"}\",a,t,AppRequests\n";
     let names = [
@@ -315,7 +316,7 @@ fn a_folder_is_filled_once_and_replaced_only_where_an_import_filled_it() {
     let desk = Desk::new();
     let file = desk.write("e.jsonl", trace("one").to_string());
     desk.summary(&[&file], &[], 0);
-    assert!(desk.refusal(&[&file], &[], 3).contains("or write it anew with --replace"));
+    assert!(desk.refusal(&[&file], &[], 3).contains("or replace that import with --replace"));
     let later = desk.write("e.jsonl", trace("two").to_string());
     desk.summary(&[&later], &["--replace"], 0);
     assert_eq!(desk.rows("traces").iter().map(message).collect::<Vec<_>>(), ["two"]);

@@ -1,4 +1,4 @@
-//! `lab import`: somebody else's evidence as tables that queries read.
+//! `lab import`: evidence from elsewhere as tables that queries read.
 
 use std::path::PathBuf;
 
@@ -41,7 +41,7 @@ pub struct Import {
     /// The table of rows that do not tell it by their columns: a name of either family.
     #[arg(long, value_name = "NAME")]
     table: Option<String>,
-    /// Write a folder anew that an import has filled.
+    /// Replace what an earlier import wrote into the folder.
     #[arg(long)]
     replace: bool,
     /// Print one line of JSON.

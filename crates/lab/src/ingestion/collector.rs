@@ -188,8 +188,10 @@ impl Tally {
     }
 
     fn answer(self) -> Response {
-        let answer = json!({"itemsReceived": self.received, "itemsAccepted": self.accepted, "errors": self.errors, "appId": null});
-        (self.status(), Json(answer)).into_response()
+        let status = self.status();
+        let Self { received, accepted, errors, .. } = self;
+        let answer = json!({"itemsReceived": received, "itemsAccepted": accepted, "errors": errors, "appId": null});
+        (status, Json(answer)).into_response()
     }
 }
 

@@ -1,8 +1,8 @@
-//! What the wall clock was set to while the collector ran, so that a time it once showed has its moment on the monotonic clock.
+//! What the wall clock was set to while the collector ran: a time it once showed has its moment on the monotonic clock.
 //!
-//! An envelope carries the wall clock's time alone. Between two steps of that clock the two clocks run side by side, at an offset that
-//! each reading tells. A time is looked for under the latest offset first: an hour that the clock shows twice is the later one, unless
-//! that would lie ahead of the envelope's arrival.
+//! An envelope carries the wall clock's time alone. Between two steps of that clock the two clocks run side by side, at an offset
+//! that each reading tells. The latest offset is tried first: an hour that the clock shows twice is the later one, unless that
+//! would lie ahead of the envelope's arrival.
 
 use std::{collections::VecDeque, time::Duration as Monotonic};
 

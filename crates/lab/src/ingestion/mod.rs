@@ -1,4 +1,4 @@
-//! Telemetry that arrives: envelopes of Application Insights, over HTTP or in files, and what a portal exports, as rows of our tables.
+//! Telemetry that arrives, as rows of our tables: envelopes of Application Insights, over HTTP or in files, and portal exports.
 
 mod body;
 mod collector;

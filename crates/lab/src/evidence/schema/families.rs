@@ -1,4 +1,4 @@
-//! The two families of names: `requests` and `AppRequests` are the same rows, under the names of the component and of the workspace.
+//! The two families of names: `requests` and `AppRequests` are the same rows, as the component and the workspace name them.
 //!
 //! On disk rows have the classic names; the other family is made of them when it is read.
 
@@ -158,8 +158,8 @@ pub fn item_table(columns: &Map<String, Value>) -> Option<&'static str> {
     }
 }
 
-/// Rows of either family as rows of a table, without columns it does not have. Rows of a table that is not in the schema stay as they
-/// are.
+/// Rows of either family as rows of a table, without columns it does not have. A table that is not in the schema keeps its rows
+/// as they are.
 pub fn rows_as(table_name: &str, rows: &[Value]) -> Vec<Value> {
     match table(table_name, Profile::Documented) {
         Some(target) => {

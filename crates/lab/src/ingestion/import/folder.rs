@@ -24,7 +24,7 @@ pub enum FolderRefusal {
     Folder(#[from] FolderError),
     #[error("{} has the evidence of a run: choose another folder", path.display())]
     Run { path: PathBuf },
-    #[error("{} has been imported into: choose another folder, or write it anew with --replace", path.display())]
+    #[error("{} has been imported into: choose another folder, or replace that import with --replace", path.display())]
     Filled { path: PathBuf },
 }
 

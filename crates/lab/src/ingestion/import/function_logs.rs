@@ -128,8 +128,8 @@ mod tests {
         row(
             Table::Traces,
             json!({
-                "timestamp": "2026-11-25T13:31:34.7950509Z", "message": message, "severityLevel": 3, "sdkVersion": "azurefunctions: 4.1037.0.0",
-                "operation_Name": "f", "cloud_RoleName": "app", "cloud_RoleInstance": "vm", "customDimensions": dimensions,
+                "timestamp": "2026-11-25T13:31:34.7950509Z", "message": message, "severityLevel": 3,
+                "sdkVersion": "azurefunctions: 4.1037.0.0", "operation_Name": "f", "cloud_RoleName": "app", "cloud_RoleInstance": "vm", "customDimensions": dimensions,
             }),
         )
     }

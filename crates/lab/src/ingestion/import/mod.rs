@@ -1,4 +1,4 @@
-//! Tables made of somebody else's evidence: envelopes and portal exports become `DIR/tables`, in order of time.
+//! Tables made of evidence from elsewhere: envelopes and portal exports become `DIR/tables`, in order of time.
 
 mod export;
 mod folder;
