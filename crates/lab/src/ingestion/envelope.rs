@@ -5,6 +5,9 @@ use time::OffsetDateTime;
 
 use crate::evidence::schema::{ReadTime, read_time};
 
+/// Characters quoted of what is wrong.
+const QUOTED: usize = 200;
+
 /// Why an envelope gives no rows.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum Refusal {
@@ -35,6 +38,10 @@ impl Refusal {
         let what = told.split(" at line ").next().unwrap_or_default();
         let line = if error.line() > 1 { format!(" of its line {}", error.line()) } else { String::new() };
         Self::Cut(format!("{what} at column {}{line}", error.column()))
+    }
+
+    pub(super) fn unknown_kind(kind: &str) -> Self {
+        Self::UnknownKind(clipped(kind))
     }
 
     /// The group it is counted in.
@@ -113,7 +120,7 @@ fn object(value: Option<Value>) -> Map<String, Value> {
 fn time(value: Option<&Value>) -> Result<ReadTime, Refusal> {
     let text = value.and_then(Value::as_str).unwrap_or_default();
     match read_time(text) {
-        None => Err(Refusal::Time(text.chars().take(60).collect())),
+        None => Err(Refusal::Time(clipped(text))),
         Some(time) if time.at < OffsetDateTime::UNIX_EPOCH => Err(Refusal::Old(time.text)),
         Some(time) => Ok(time),
     }
@@ -146,9 +153,14 @@ impl Item {
     }
 }
 
+/// As much of a text as a reason quotes.
+pub(super) fn clipped(text: &str) -> String {
+    text.chars().take(QUOTED).collect()
+}
+
 /// As [`Item::refusal`], of a field deeper inside.
 pub(super) fn refusal(kind: &str, field: &'static str, value: Option<&Value>) -> Refusal {
-    let value = value.map_or_else(|| "missing".to_owned(), |it| it.to_string().chars().take(60).collect());
+    let value = value.map_or_else(|| "missing".to_owned(), |it| clipped(&it.to_string()));
     Refusal::Field { kind: kind.to_owned(), field, value }
 }
 

@@ -94,7 +94,7 @@ pub fn rows_of(envelope: &Envelope) -> Result<Vec<TableRow>, Refusal> {
             let rows = metric_rows(item)?.into_iter();
             rows.map(|(table, item_type, own)| one(table, item_type, own)).collect()
         }
-        other => return Err(Refusal::UnknownKind(other.to_owned())),
+        other => return Err(Refusal::unknown_kind(other)),
     })
 }
 

@@ -13,11 +13,16 @@ use crate::{
         schema::{FAMILIES, Lens, Profile, classic_of, item_table, read_time, table, tables},
         table_writer::Table,
     },
-    ingestion::{envelope::Refusal, rows::TableRow},
+    ingestion::{
+        envelope::{Refusal, clipped},
+        rows::TableRow,
+    },
 };
 
 /// What `az` adds to each row.
 const RESULT_NAME: &str = "TableName";
+/// Columns left out that are named.
+const MOST_COLUMNS: usize = 200;
 /// Columns with a row's time, in either family.
 const TIMES: [&str; 2] = ["timestamp", "TimeGenerated"];
 /// Columns that every table of a workspace has, like those that begin with `_`.
@@ -103,8 +108,9 @@ impl Export {
         };
         for (name, value) in row {
             let is_empty = value.is_null() || value.as_str() == Some("");
-            if !is_empty && name != RESULT_NAME && lens.column(name).is_none() && !not_kept.contains(name) {
-                not_kept.insert(name.clone());
+            let is_told = not_kept.len() == MOST_COLUMNS || not_kept.contains(name);
+            if !is_empty && !is_told && name != RESULT_NAME && lens.column(name).is_none() {
+                not_kept.insert(clipped(name));
             }
         }
         let values = row.iter().map(|(name, value)| (name.as_str(), value));
@@ -132,7 +138,7 @@ impl Export {
         // Rows of page views have the columns of requests, and are none.
         let own = ["itemType", "Type"].into_iter().find_map(|it| row.get(it)?.as_str().filter(|it| !it.is_empty()));
         if let Some(own) = own {
-            return Err(Refusal::UnknownKind(own.to_owned()));
+            return Err(Refusal::unknown_kind(own));
         }
         let is_same =
             |names: &[String]| names.len() == row.len() && names.iter().zip(row.keys()).all(|(one, it)| one == it);
@@ -142,7 +148,7 @@ impl Export {
             return Ok(table);
         }
         let names: Vec<&str> = row.keys().map(String::as_str).collect();
-        let table = self.table_of_columns(&names).map_err(Refusal::NoTable)?;
+        let table = self.table_of_columns(&names).map_err(|it| Refusal::NoTable(clipped(&it)))?;
         self.last = Some((row.keys().cloned().collect(), table));
         Ok(table)
     }
