@@ -2,7 +2,6 @@
 
 use std::{path::Path, process::ExitCode};
 
-use anyhow::Context as _;
 use custom_handler::{Listener, ServeError, console};
 use incident_labs::{
     blob::{Variant, tls},
@@ -58,15 +57,16 @@ fn main() -> ExitCode {
 /// Runs the front until SIGTERM or Ctrl-C; gives its exit code.
 fn run_front(settings: &Settings, package_variant: Option<Variant>) -> anyhow::Result<u8> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let telemetry = telemetry::start_front(settings);
     let code = runtime.block_on(serve(settings, package_variant));
     // Nothing that is still running may keep the process from ending.
     runtime.shutdown_background();
+    telemetry.stop();
     code
 }
 
 async fn serve(settings: &Settings, package_variant: Option<Variant>) -> anyhow::Result<u8> {
     let listener = Listener::bind(settings.port).await?.script_root(settings.script_root.as_deref());
-    telemetry::start_front(settings).context("cannot write to TELEMETRY_FOLDER")?;
     let worker = settings.blob.as_ref().map(|blob| Worker::start(blob, package_variant));
     let code: Result<u8, ServeError> = functions::app(settings, worker.clone()).serve_on(listener).await;
     if let Some(worker) = worker {

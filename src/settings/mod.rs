@@ -12,6 +12,8 @@ use std::{
     time::Duration,
 };
 
+use azure_core::credentials::Secret;
+
 use crate::blob::{BlobSettings, INPUT_CONTAINER, MIB, StorageAccount, Variant};
 use custom_handler::{
     files::{
@@ -56,8 +58,13 @@ pub const MEMORY_LIMIT_MIB: &str = "WORKER_MEMORY_LIMIT_MIB";
 const FUNCTION_TIMEOUT: &str = "AzureFunctionsJobHost__functionTimeout";
 const ITERATIONS: &str = "DurableLab__Iterations";
 const CONTINUE_AS_NEW_EVERY: &str = "DurableLab__ContinueAsNewEvery";
-const TELEMETRY_FOLDER: &str = "TELEMETRY_FOLDER";
-const SITE_NAME: &str = "WEBSITE_SITE_NAME";
+/// Where telemetry goes; the platform's name.
+pub const CONNECTION_STRING: &str = "APPLICATIONINSIGHTS_CONNECTION_STRING";
+/// As which identity it is sent; the platform's name.
+pub const AUTHENTICATION_STRING: &str = "APPLICATIONINSIGHTS_AUTHENTICATION_STRING";
+const LOG_LEVEL: &str = "LOG_LEVEL";
+/// The app's name: the role of its rows.
+pub const SITE_NAME: &str = "WEBSITE_SITE_NAME";
 const INSTANCE_ID: &str = "WEBSITE_INSTANCE_ID";
 const HOSTNAME: &str = "WEBSITE_HOSTNAME";
 
@@ -95,10 +102,23 @@ pub const SETTINGS: &[Setting] = &[
     setting(ITERATIONS, "100", "iterations of a storm whose start does not say, 1 to 100000"),
     setting(CONTINUE_AS_NEW_EVERY, "0", "iterations after which such a storm continues as new; 0 = never"),
     setting(FUNCTION_TIMEOUT, "functionTimeout of host.json", "the handler gives up 30 s before it"),
+    Setting {
+        secret: true,
+        ..setting(
+            CONNECTION_STRING,
+            "",
+            "Application Insights to send lines, dependencies and gauges to; when not set, lines go to stdout and stderr alone",
+        )
+    },
     setting(
-        TELEMETRY_FOLDER,
+        AUTHENTICATION_STRING,
         "",
-        "folder for the handler's own rows as JSONL tables, as Application Insights has them; none when not set",
+        "`Authorization=AAD`, or `Authorization=AAD;ClientId=<id>`: telemetry is sent with the app's identity",
+    ),
+    setting(
+        LOG_LEVEL,
+        "info",
+        "`info`, or `debug`: without Application Insights also one line for each episode on stdout",
     ),
     setting(SITE_NAME, "handler", "cloud_RoleName of the telemetry; set by the platform"),
     setting(INSTANCE_ID, "local", "cloud_RoleInstance of the telemetry; set by the platform"),
@@ -128,8 +148,12 @@ pub struct ReplaySettings {
 /// Names of this app in telemetry, and where telemetry goes.
 #[derive(Clone, Debug)]
 pub struct TelemetrySettings {
-    /// Folder of the local file sink.
-    pub folder: Option<PathBuf>,
+    /// `APPLICATIONINSIGHTS_CONNECTION_STRING`, as it stands there.
+    pub connection_string: Option<Secret>,
+    /// `APPLICATIONINSIGHTS_AUTHENTICATION_STRING`, as it stands there.
+    pub authentication_string: Option<String>,
+    /// Whether stdout has a line for each episode where nothing is exported.
+    pub is_verbose: bool,
     /// `cloud_RoleName`.
     pub role_name: String,
     /// `cloud_RoleInstance`.
@@ -196,7 +220,9 @@ impl Settings {
         let hostname = reader.text(HOSTNAME).map(str::to_owned);
         let invocation_deadline = reader.invocation_deadline();
         let telemetry = TelemetrySettings {
-            folder: reader.text(TELEMETRY_FOLDER).map(PathBuf::from),
+            connection_string: reader.text(CONNECTION_STRING).map(|it| Secret::new(it.to_owned())),
+            authentication_string: reader.text(AUTHENTICATION_STRING).map(str::to_owned),
+            is_verbose: reader.is_verbose(),
             role_name: reader.text(SITE_NAME).unwrap_or("handler").to_owned(),
             role_instance: reader.text(INSTANCE_ID).unwrap_or("local").to_owned(),
         };
@@ -259,6 +285,14 @@ impl<'a> Reader<'a> {
             self.problem(name, format_args!("is not a whole number from {} to {}", range.start(), range.end()));
         }
         value
+    }
+
+    fn is_verbose(&mut self) -> bool {
+        let level = self.text(LOG_LEVEL).unwrap_or("info");
+        if !["info", "debug"].iter().any(|it| it.eq_ignore_ascii_case(level)) {
+            self.problem(LOG_LEVEL, "is neither info nor debug");
+        }
+        level.eq_ignore_ascii_case("debug")
     }
 
     /// `None` when the setting is absent or says `auto`.
@@ -523,7 +557,7 @@ mod tests {
     #[test]
     fn every_setting_that_is_read_stands_in_the_table() {
         let names: Vec<_> = SETTINGS.iter().map(|it| it.name).collect();
-        for name in [STORAGE, STORAGE_CLIENT_ID, VARIANT, BLOCK_MIB, TELEMETRY_FOLDER, INSTANCE_ID, env::APP_ROOT] {
+        for name in [STORAGE, STORAGE_CLIENT_ID, VARIANT, BLOCK_MIB, CONNECTION_STRING, INSTANCE_ID, env::APP_ROOT] {
             assert!(names.contains(&name), "{name}");
         }
     }

@@ -1,8 +1,12 @@
 //! What the worker gets of the front's environment. It handles other people's bytes, so it knows no more than its work takes: what else
 //! a machine or an app keeps in variables, keys above all, stays with the front.
 
-use crate::settings::{SETTINGS, Source};
+use crate::settings::{AUTHENTICATION_STRING, CONNECTION_STRING, SETTINGS, Source};
 use custom_handler::wire::env;
+
+/// Settings that are the front's alone. What stands in the script root may name variables that the worker does not get; telemetry is
+/// sent by the front.
+const OF_THE_FRONT: [&str; 3] = [env::APP_ROOT, AUTHENTICATION_STRING, CONNECTION_STRING];
 
 /// Beside the settings; compared without regard to case, as proxies are written in both.
 const NEEDED: [&str; 24] = [
@@ -37,10 +41,9 @@ const NEEDED: [&str; 24] = [
     "INCIDENT_LAB_FOLDER",
 ];
 
-/// Without the script root: what stands there is the front's to read, and may name variables that the worker does not get.
 pub(super) fn of_worker(front: &Source) -> impl Iterator<Item = (&String, &String)> {
     let needed = |name: &str| {
-        let mut names = SETTINGS.iter().map(|it| it.name).filter(|it| *it != env::APP_ROOT).chain(NEEDED);
+        let mut names = SETTINGS.iter().map(|it| it.name).filter(|it| !OF_THE_FRONT.contains(it)).chain(NEEDED);
         names.any(|it| it.eq_ignore_ascii_case(name))
     };
     front.iter().filter(move |(name, _)| needed(name))

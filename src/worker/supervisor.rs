@@ -45,6 +45,8 @@ const KILLED: i32 = 137;
 
 /// Application Insights turns a gauge of this name into a performanceCounters row, category Process.
 const PRIVATE_BYTES: &str = r"\Process(??APP_WIN32_PROC??)\Private Bytes";
+/// The front's own, under a name of ours: the host's memory has the other one already.
+const FRONT_BYTES: &str = "handler.front_rss";
 
 /// The one owner of the worker process.
 pub(super) struct Supervisor {
@@ -124,8 +126,8 @@ impl Supervisor {
             .spawn()?;
         let pid = child.id().ok_or_else(|| io::Error::other("it ended at once"))?;
         let output = TaskTracker::new();
-        output.spawn(copy_lines(child.stdout.take(), console::out));
-        output.spawn(copy_lines(child.stderr.take(), console::err));
+        output.spawn(copy_lines(child.stdout.take(), |line| tracing::info!(target: "worker", "{line}")));
+        output.spawn(copy_lines(child.stderr.take(), tell_trouble));
         limit.admit(pid);
 
         let (mut from_worker, to_worker) = typed::<FromWorker, ToWorker>(UnixStream::from_std(ours)?);
@@ -228,6 +230,15 @@ async fn copy_lines(from: Option<impl AsyncRead + Unpin>, to: fn(&str)) {
     }
 }
 
+/// A line of the worker's stderr, as severe as the host would take it for.
+fn tell_trouble(line: &str) {
+    if line.to_ascii_lowercase().contains("warn") {
+        tracing::warn!(target: "worker", "{line}");
+    } else {
+        tracing::error!(target: "worker", "{line}");
+    }
+}
+
 /// Ends, and with it the worker's end of file comes, when the front stops or the connection is dropped.
 async fn write_messages(
     mut messages: mpsc::UnboundedReceiver<ToWorker>,
@@ -283,12 +294,10 @@ async fn sample(pid: u32, limit: &MemoryLimit) {
 }
 
 fn emit(worker_bytes: u64, front: &mut PrivateBytes) {
-    if worker_bytes > 0 {
-        tracing::info!(target: "gauge", name = PRIVATE_BYTES, value = worker_bytes);
-    }
-    if let Ok(bytes) = front.sample() {
-        tracing::info!(target: "gauge", name = "handler.front_rss", value = bytes);
-    }
+    let worker_bytes = (worker_bytes > 0).then_some(worker_bytes);
+    // One event for both: they are of one moment, and one upload.
+    let front_bytes = front.sample().ok();
+    tracing::info!(target: "gauge", of = "memory", { FRONT_BYTES } = front_bytes, { PRIVATE_BYTES } = worker_bytes);
 }
 
 fn kill(pid: u32) {

@@ -32,7 +32,7 @@ async fn handler(app: &Scratch) -> Handler {
     .unwrap();
     let account = incident_labs::blob::StorageAccount::emulator(free_port().await, free_port().await).unwrap();
     let settings = [("FUNCTIONS_APP_ROOT_PATH", root.to_str().unwrap()), ("AzureWebJobsStorage", "")];
-    Handler::start(&account, &settings).await
+    Handler::observed(&account, &settings).await
 }
 
 /// The one action of an answer.
@@ -65,12 +65,10 @@ async fn an_episode_is_answered_with_the_next_action_and_told_under_the_instance
         (scheduled.name.as_str(), scheduled.input.as_deref()),
         (ACTIVITY_FUNCTION, Some(r#"{"index":2000,"instanceIndex":0}"#))
     );
-    let traces = std::fs::read_to_string(handler.scratch.path().join("traces.jsonl")).unwrap();
-    let rows: Vec<Value> = traces.lines().map(|it| serde_json::from_str(it).unwrap()).collect();
-    assert!(rows.iter().all(|it| it["operation_Id"] == "7a21e8d1258a488bad8392f1bdfa36bf"), "{rows:?}");
-    let messages: Vec<&str> = rows.iter().map(|it| it["message"].as_str().unwrap()).collect();
-    assert!(messages[0].starts_with("ReplayIteration instance=0 batch=0 iteration=2000/2001 elapsed="), "{messages:?}");
-    assert!(messages[1].starts_with("Episode past=8000 new=2 "), "{messages:?}");
+    for text in ["ReplayIteration instance=0 batch=0 iteration=2000/2001 elapsed=", "Episode past=8000 new=2 "] {
+        let line = handler.line("out", text).await;
+        assert!(line.starts_with(text) && line.contains(" instanceId=7a21e8d1258a488bad8392f1bdfa36bf"), "{line}");
+    }
 }
 
 #[tokio::test]

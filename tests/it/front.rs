@@ -1,12 +1,12 @@
 //! The front: what it answers, which lines it writes, and what it survives.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use futures::future::join_all;
 use incident_labs::blob::StorageAccount;
 use rustix::process::Signal;
 use serde_json::json;
-use tokio::{process::Command, time::Instant};
+use tokio::{process::Command, sync::Notify, time::Instant};
 
 use crate::{
     fault_proxy::FaultProxy,
@@ -112,12 +112,22 @@ async fn a_taken_port_ends_with_1_and_is_named() {
 #[tokio::test]
 async fn sigterm_drains_and_exits_200() {
     let storage = StorageFixture::start().await;
-    give(&storage, "a", &vec![7; 64 << 20]).await;
-    let mut handler = Handler::start(storage.storage.account(), &[]).await;
+    give(&storage, "a", b"hello").await;
+    let proxy = FaultProxy::start(storage.storage.account()).await;
+    let (asked, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (asks, goes_on) = (Arc::clone(&asked), Arc::clone(&go_on));
+    proxy.before_each_get(move || {
+        asks.notify_one();
+        let goes_on = Arc::clone(&goes_on);
+        async move { goes_on.notified().await }
+    });
+    let mut handler = Handler::start(proxy.account(), &[]).await;
     let worker = handler.worker_pid(1).await;
     let (reply, ()) = tokio::join!(handler.invoke("a"), async {
-        eventually(Duration::from_secs(10), || async { handler.rows("dependencies").first().cloned() }).await;
+        asked.notified().await;
         handler.signal(Signal::TERM);
+        handler.line("out", "stopping: ").await;
+        go_on.notify_one();
     });
     assert_eq!(reply.status, 200, "{reply:?}");
     assert_eq!(handler.exit_code().await, Some(200));
@@ -139,7 +149,7 @@ async fn kill_9_of_the_worker_fails_what_it_had_and_the_next_call_waits_for_the_
     give(&storage, "a", b"hello").await;
     let proxy = FaultProxy::start(storage.storage.account()).await;
     proxy.stall_bodies();
-    let mut handler = Handler::start(proxy.account(), &[]).await;
+    let mut handler = Handler::observed(proxy.account(), &[]).await;
     let front = handler.child.id();
     let worker = handler.worker_pid(1).await;
     let (replies, ()) = tokio::join!(join_all([handler.invoke("a"), handler.invoke("a")]), async {
@@ -166,10 +176,10 @@ async fn kill_9_of_the_worker_fails_what_it_had_and_the_next_call_waits_for_the_
     assert_eq!(lines, wanted);
     assert_eq!(handler.lines("out").iter().filter(|line| *line == "Worker process started").count(), 2);
     handler.line("out", "killed, but not by the kernel for its memory").await;
-    let lost = handler.rows("dependencies");
+    let lost = handler.calls().await;
     let lost: Vec<_> = lost.iter().filter(|row| row["resultCode"] == "worker exited 137").collect();
     assert_eq!(lost.len(), 2, "the calls under way are failed dependencies");
-    assert!(lost.iter().all(|row| row["success"] == "False" && row["name"] == "GET input/a"));
+    assert!(lost.iter().all(|row| row["success"] == false && row["name"] == "GET input/a"));
     assert_eq!(handler.child.id(), front, "the front is the same process");
     assert!(handler.child.try_wait().unwrap().is_none());
 }

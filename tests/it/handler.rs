@@ -15,7 +15,10 @@ use tokio::{
 };
 use tokio_util::task::TaskTracker;
 
-use crate::harness::{HANDLER, Scratch, StorageFixture, eventually};
+use crate::{
+    harness::{HANDLER, StorageFixture, eventually},
+    scripted_ingestion::{Does, Ingestion},
+};
 
 /// Time in which anything on this machine should have happened.
 pub(crate) const SOON: Duration = Duration::from_secs(30);
@@ -24,11 +27,12 @@ pub(crate) const SOON: Duration = Duration::from_secs(30);
 pub(crate) struct Handler {
     pub(crate) child: Child,
     pub(crate) port: u16,
-    pub(crate) scratch: Scratch,
     account: StorageAccount,
     lines: Arc<Mutex<Vec<String>>>,
     output: TaskTracker,
     pub(crate) http: reqwest::Client,
+    /// Where its telemetry goes.
+    sink: Option<Ingestion>,
 }
 
 /// An answer of the handler.
@@ -53,16 +57,24 @@ impl Handler {
         Self::start_by(Command::new(HANDLER), account, settings).await
     }
 
-    /// The same, by a command that ends up as the handler.
+    /// The same, with an endpoint for its telemetry: it has rows then, and the lines that are nowhere else.
+    pub(crate) async fn observed(account: &StorageAccount, settings: &[(&str, &str)]) -> Self {
+        let sink = Ingestion::start(Does::Take).await;
+        let connection_string = sink.connection_string();
+        let own = [("APPLICATIONINSIGHTS_CONNECTION_STRING", connection_string.as_str())];
+        let mut handler = Self::start(account, &[&own, settings].concat()).await;
+        handler.sink = Some(sink);
+        handler
+    }
+
+    /// The same as [`Self::start`], by a command that ends up as the handler.
     pub(crate) async fn start_by(mut command: Command, account: &StorageAccount, settings: &[(&str, &str)]) -> Self {
-        let scratch = Scratch::new();
         let port = free_port().await;
         let mut child = command
             .env_clear()
             .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
             .env("FUNCTIONS_CUSTOMHANDLER_PORT", port.to_string())
             .env("AzureWebJobsStorage", account.connection_string().unwrap_or_default())
-            .env("TELEMETRY_FOLDER", scratch.path())
             .envs(settings.iter().copied())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -74,7 +86,7 @@ impl Handler {
         output.spawn(collect("err", child.stderr.take().unwrap(), Arc::clone(&lines)));
         output.close();
         let http = http_client();
-        let handler = Self { child, port, scratch, account: account.clone(), lines, output, http };
+        let handler = Self { child, port, account: account.clone(), lines, output, http, sink: None };
         eventually(SOON, || async { handler.http.get(handler.url("")).send().await.ok() }).await;
         handler
     }
@@ -116,7 +128,9 @@ impl Handler {
     /// Lines of `out` or `err` so far.
     pub(crate) fn lines(&self, stream: &str) -> Vec<String> {
         let lines = self.lines.lock().unwrap();
-        lines.iter().filter_map(|line| line.strip_prefix(stream)?.strip_prefix(": ").map(str::to_owned)).collect()
+        let console = lines.iter().filter_map(|it| it.strip_prefix(stream)?.strip_prefix(": ").map(str::to_owned));
+        let sent = self.sink.iter().flat_map(|it| it.of("MessageData"));
+        console.chain(sent.filter_map(|it| line_of(&it, stream))).collect()
     }
 
     /// Waits for a line of that stream that contains `text`; gives the whole line.
@@ -141,14 +155,26 @@ impl Handler {
         status.code()
     }
 
-    /// Rows of a table of the telemetry folder.
-    pub(crate) fn rows(&self, table: &str) -> Vec<Value> {
-        rows(&self.scratch.path().join(table).with_extension("jsonl"))
+    /// The data of all storage calls that have ended so far, as they were sent.
+    pub(crate) async fn calls(&self) -> Vec<Value> {
+        self.settled().await;
+        self.sink.iter().flat_map(|it| it.of("RemoteDependencyData")).map(|it| it["data"]["baseData"].clone()).collect()
     }
 
-    /// Highest Private Bytes of the worker in the table.
-    pub(crate) fn peak_private_bytes(&self) -> u64 {
-        self.rows("performanceCounters").iter().map(|row| row["value"].as_u64().unwrap()).max().unwrap_or(0)
+    /// Highest Private Bytes of the worker so far, the present second included.
+    pub(crate) async fn peak_private_bytes(&self) -> u64 {
+        self.settled().await;
+        let values = self.sink.iter().flat_map(|it| it.gauge(r"\Process(??APP_WIN32_PROC??)\Private Bytes"));
+        values.map(|it| it as u64).max().unwrap_or(0)
+    }
+
+    /// Waits for two gauges that are told from now on. Rows are sent in the order they were queued, so what was told before is there.
+    async fn settled(&self) {
+        let sink = self.sink.as_ref().expect("a handler that is observed");
+        let seconds = || sink.gauge("handler.front_rss").len();
+        let before = seconds();
+        // The first may have been on its way.
+        eventually(SOON, async || (seconds() >= before + 2).then_some(())).await;
     }
 }
 
@@ -158,6 +184,16 @@ impl Drop for Handler {
             eprintln!("the handler's lines:\n{}", self.lines.lock().unwrap().join("\n"));
         }
     }
+}
+
+/// A row as the line it would have been on that stream.
+fn line_of(envelope: &Value, stream: &str) -> Option<String> {
+    let data = &envelope["data"]["baseData"];
+    let is_trouble = data["severityLevel"].as_u64()? > 1;
+    let fields = data["properties"].as_object().into_iter().flatten();
+    let fields: String =
+        fields.map(|(name, value)| format!(" {name}={}", value.as_str().unwrap_or_default())).collect();
+    (is_trouble == (stream == "err")).then(|| format!("{}{fields}", data["message"].as_str().unwrap_or_default()))
 }
 
 pub(crate) fn send_signal(pid: i32, signal: rustix::process::Signal) {

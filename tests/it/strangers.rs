@@ -118,6 +118,7 @@ async fn the_worker_knows_its_settings_and_none_of_the_machines_secrets() {
     let settings = [
         ("GITHUB_TOKEN", "not-for-the-worker"),
         ("APPLICATIONINSIGHTS_CONNECTION_STRING", "not-for-the-worker"),
+        ("applicationinsights_authentication_string", "not-for-the-worker"),
         ("BLOB_BATCH_SIZE", "3"),
         ("https_proxy", "http://127.0.0.1:1"),
     ];

@@ -13,8 +13,12 @@ use crate::machine::proc;
 use custom_handler::wire::env;
 use incident_labs::{
     blob::{INPUT_CONTAINER, StorageAccount},
-    functions::BLOB_FUNCTION,
+    functions::{BLOB_FUNCTION, ORCHESTRATOR_FUNCTION},
+    settings::CONNECTION_STRING,
 };
+
+/// What a host with telemetry sends along.
+const TRACEPARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
 /// A running handler; killed when dropped.
 #[derive(Debug)]
@@ -28,6 +32,15 @@ pub(super) struct Handler {
 impl Handler {
     /// Starts it and gives the time from exec to the first answer on `/`.
     pub(super) async fn start(executable: &Path, account: &StorageAccount) -> anyhow::Result<(Self, Duration)> {
+        Self::start_with(executable, account, &[]).await
+    }
+
+    /// The same, with settings on top.
+    pub(super) async fn start_with(
+        executable: &Path,
+        account: &StorageAccount,
+        settings: &[(&str, &str)],
+    ) -> anyhow::Result<(Self, Duration)> {
         let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
         let http = reqwest::Client::builder().no_proxy().build()?;
         let started = Instant::now();
@@ -35,6 +48,8 @@ impl Handler {
             .env(env::PORT, port.to_string())
             .env("AzureWebJobsStorage", account.connection_string().context("an account with a key")?)
             .env("BLOB_VARIANT", "streaming")
+            .env_remove(CONNECTION_STRING)
+            .envs(settings.iter().copied())
             .stdout(Stdio::null())
             .kill_on_drop(true)
             .spawn()
@@ -51,11 +66,20 @@ impl Handler {
     pub(super) async fn invoke(&self, name: &str) -> anyhow::Result<Duration> {
         let uri = format!("{}/{INPUT_CONTAINER}/{name}", self.account.blob_endpoint);
         let envelope = json!({ "Data": { "blob": {} }, "Metadata": { "Uri": json!(uri).to_string() } });
-        let request = self.http.post(format!("{}{BLOB_FUNCTION}", self.url)).body(envelope.to_string());
+        self.call(BLOB_FUNCTION, envelope.to_string()).await.with_context(|| format!("blob {name}"))
+    }
+
+    /// One episode, from the first byte of its body to its answer.
+    pub(super) async fn episode(&self, body: &[u8]) -> anyhow::Result<Duration> {
+        self.call(ORCHESTRATOR_FUNCTION, body.to_vec()).await
+    }
+
+    async fn call(&self, function: &str, body: impl Into<reqwest::Body>) -> anyhow::Result<Duration> {
+        let request = self.http.post(format!("{}{function}", self.url)).header("traceparent", TRACEPARENT).body(body);
         let started = Instant::now();
         let answer = request.send().await?;
         let (status, body) = (answer.status(), answer.text().await?);
-        ensure!(status.is_success(), "{name}: the handler answered {status}: {body}");
+        ensure!(status.is_success(), "{function}: the handler answered {status}: {body}");
         Ok(started.elapsed())
     }
 

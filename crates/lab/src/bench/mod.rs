@@ -2,11 +2,13 @@
 //! meanwhile happens to both.
 
 mod blob;
+mod exporter;
 mod handler;
 mod replay;
 pub mod storm;
 
 pub use blob::BlobBench;
+pub use exporter::ExporterBench;
 pub use replay::{AnswerFn, ReplayBench};
 
 use serde::Serialize;

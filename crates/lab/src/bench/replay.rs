@@ -17,7 +17,7 @@ use tokio::{
 
 use super::{Goal, Report, median, storm};
 use crate::{
-    app::own,
+    app::{ScriptRoot, own},
     emulator::{
         listener::HttpPort,
         session::{Session, SessionOptions},
@@ -141,7 +141,7 @@ impl ReplayBench {
     async fn throughput(&self, script_root: PathBuf, folder: &Path) -> anyhow::Result<f64> {
         let full = "AzureFunctionsJobHost__extensions__durableTask__storageProvider__synchronous";
         let folder = Workspace::open(folder).await?;
-        let script_root = own::read(&script_root, &folder.tables())?;
+        let script_root = ScriptRoot::read(&script_root)?;
         let session = Session::start(SessionOptions {
             script_root: script_root.with_settings([(full.to_owned(), "FULL".to_owned())]),
             containers: own::containers(),

@@ -6,7 +6,7 @@ use anyhow::{Context, ensure};
 
 use super::{app::AppArgs, handler};
 use crate::{
-    bench::{BlobBench, ReplayBench, Report},
+    bench::{BlobBench, ExporterBench, ReplayBench, Report},
     machine::{
         checkout,
         exit::{EXIT_OK, EXIT_WRONG},
@@ -38,6 +38,8 @@ enum What {
     Blob,
     /// An episode's CPU time at 50 to 2000 iterations of history, beside azure-functions-durable; the task hub's throughput.
     Replay,
+    /// What sending telemetry costs: an empty blob and an episode, with and without a connection string.
+    Exporter,
 }
 
 impl Bench {
@@ -49,6 +51,7 @@ impl Bench {
         let report = match self.what {
             What::Blob => run_blob(self.handler).await?,
             What::Replay => run_replay(self.handler).await?,
+            What::Exporter => run_exporter(self.handler).await?,
         };
         tell(&report, self.json)
     }
@@ -72,6 +75,13 @@ async fn run_replay(handlers: Vec<PathBuf>) -> anyhow::Result<Report> {
     let (run, checkout) = (folder.path().join("run"), checkout::find());
     let answer = replay_storm_orchestrator::answer;
     ReplayBench::load()?.run(answer, checkout.as_deref(), (stage, &run), err).await
+}
+
+async fn run_exporter(handlers: Vec<PathBuf>) -> anyhow::Result<Report> {
+    ensure!(handlers.len() < 2, "bench exporter takes one --handler: it measures that one with and without telemetry");
+    let folder = tempfile::Builder::new().prefix("lab-bench-").tempdir().context("make a work folder")?;
+    let handler = handlers.into_iter().next().map_or_else(|| handler::find(handler::RELEASE), Ok)?;
+    ExporterBench::load()?.run(&handler, folder.path(), err).await
 }
 
 fn tell(report: &Report, json: bool) -> anyhow::Result<u8> {

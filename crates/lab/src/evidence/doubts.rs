@@ -5,8 +5,8 @@ use std::{fs, io, path::Path};
 use time::{Duration, OffsetDateTime};
 
 use super::Rows;
+use super::row_file::LostRows;
 use custom_handler::clock;
-use incident_labs::telemetry::row_file::LostRows;
 
 /// How far the wall clock may run from the monotonic one. A time server moves it by half a second in a quarter of an hour.
 const LARGEST_DRIFT: Duration = Duration::SECOND;

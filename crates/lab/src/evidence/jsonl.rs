@@ -12,7 +12,7 @@ use serde::{
     de::{DeserializeOwned, IgnoredAny},
 };
 
-use incident_labs::telemetry::row_file::RowFile;
+use super::row_file::RowFile;
 
 /// A file of evidence that cannot be written.
 #[derive(Debug, thiserror::Error)]

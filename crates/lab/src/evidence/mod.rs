@@ -2,11 +2,14 @@
 
 mod bands;
 mod criteria;
+pub mod database;
 mod doubts;
 mod environment;
 pub mod jsonl;
+pub mod moment;
 pub mod phases_file;
 pub mod render;
+pub mod row_file;
 mod rows;
 pub mod schema;
 pub mod table_writer;

@@ -6,10 +6,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::{
-    Window,
+    Window, jsonl,
     schema::{ReadTime, read_time},
 };
 
@@ -51,6 +51,9 @@ pub enum PhasesError {
 type Problem = (String, String);
 
 impl PhasesFile {
+    /// The file's name beside a folder of tables.
+    pub const NAME: &str = "phases.json";
+
     /// Reads and checks a file.
     ///
     /// # Errors
@@ -61,6 +64,59 @@ impl PhasesFile {
             serde_json::from_slice(&text).map_err(|source| PhasesError::NotJson { path: path.to_owned(), source })?;
         let named = |(place, problem)| PhasesError::Field { path: path.to_owned(), place, problem };
         Self::of(&value).map_err(named)
+    }
+
+    /// Reads the phases beside a folder of tables, where there are any.
+    ///
+    /// # Errors
+    /// As [`PhasesFile::read`].
+    pub fn beside(tables: &Path) -> Result<Option<Self>, PhasesError> {
+        let path = tables.join("..").join(Self::NAME);
+        if path.is_file() { Self::read(&path).map(Some) } else { Ok(None) }
+    }
+
+    /// The phases of a run of our own, under the names its guide has for them: each with the run's phases that it covers.
+    ///
+    /// # Errors
+    /// When a file of the run cannot be read.
+    pub fn of_run(folder: &Path, names: &[(&str, &[&str])]) -> io::Result<Self> {
+        let rows: Vec<Value> = jsonl::read(&folder.join("phases.jsonl"))?;
+        let instances: Vec<Value> = jsonl::read(&folder.join("instances.jsonl"))?;
+        let requests: Vec<Value> = jsonl::read(&folder.join("tables/requests.jsonl"))?;
+        let app_name = requests.first().and_then(|it| it["cloud_RoleName"].as_str()).unwrap_or_default();
+        let is_of = |row: &Value, parts: &[&str]| row["phase"].as_str().is_some_and(|it| parts.contains(&it));
+        let time = |row: &Value, column: &str| row[column].as_str().and_then(read_time);
+        let named = |(name, parts): &(&str, &[&str])| {
+            let own = || rows.iter().filter(|it| is_of(it, parts));
+            let start = own().filter_map(|it| time(it, "timestamp")).min_by_key(|it| it.at)?;
+            let end = own().filter_map(|it| time(it, "end")).max_by_key(|it| it.at)?;
+            let ids = instances.iter().filter(|it| is_of(it, parts)).filter_map(|it| it["instanceId"].as_str());
+            Some(NamedPhase { name: (*name).to_owned(), start, end, instance_ids: ids.map(str::to_owned).collect() })
+        };
+        Ok(Self { app_name: app_name.to_owned(), phases: names.iter().filter_map(named).collect() })
+    }
+
+    /// The file's content.
+    pub fn to_json(&self) -> Value {
+        let phase = |it: &NamedPhase| json!({"name": it.name, "start": it.start.text, "end": it.end.text, "instanceIds": it.instance_ids});
+        json!({"appName": self.app_name, "phases": self.phases.iter().map(phase).collect::<Vec<_>>()})
+    }
+
+    /// What a query may take from them: `appName`, for each phase `<phase>Start`, `<phase>End` and the `<phase>Id` of its first
+    /// instance, and `runStart` and `runEnd` over all phases.
+    pub fn parameters(&self) -> Vec<(String, String)> {
+        let mut found = vec![("appName".to_owned(), self.app_name.clone())];
+        for phase in &self.phases {
+            let name = camel(&phase.name);
+            found.push((format!("{name}Start"), phase.start.text.clone()));
+            found.push((format!("{name}End"), phase.end.text.clone()));
+            found.extend(phase.instance_ids.first().map(|it| (format!("{name}Id"), it.clone())));
+        }
+        let first = self.phases.iter().min_by_key(|it| it.start.at);
+        let last = self.phases.iter().max_by_key(|it| it.end.at);
+        found.extend(first.map(|it| ("runStart".to_owned(), it.start.text.clone())));
+        found.extend(last.map(|it| ("runEnd".to_owned(), it.end.text.clone())));
+        found
     }
 
     /// The phase of a name.
@@ -115,6 +171,18 @@ impl NamedPhase {
     }
 }
 
+/// A phase's name as a part of a parameter's: `recovery-a` is `recoveryA`.
+fn camel(name: &str) -> String {
+    let mut parts = name.split(|it: char| !it.is_ascii_alphanumeric()).filter(|it| !it.is_empty());
+    let mut text = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let (first, rest) = part.split_at(1);
+        text += &first.to_ascii_uppercase();
+        text += rest;
+    }
+    text
+}
+
 fn object<'a>(value: &'a Value, place: &str, known: &[&str]) -> Result<&'a Map<String, Value>, Problem> {
     let Value::Object(fields) = value else { return Err((place.to_owned(), "must be a JSON object".to_owned())) };
     match fields.keys().find(|it| !known.contains(&it.as_str())) {
@@ -137,8 +205,6 @@ fn shown(value: Option<&Value>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]

@@ -20,6 +20,22 @@ pub fn table(criteria: &[Criterion], verdict: Verdict, colours: bool) -> String 
     text + &format!("\nVerdict: {}\n", paint(&verdict.to_string(), verdict == Verdict::Supported, colours))
 }
 
+/// Rows under headings, each column as wide as its widest value.
+pub fn columns(headings: &[String], rows: &[Vec<String>]) -> String {
+    let width = |n: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(n)).chain(headings.get(n));
+        cells.map(|it| it.chars().count()).max().unwrap_or_default()
+    };
+    let widths: Vec<usize> = (0..headings.len()).map(width).collect();
+    let line = |cells: &[String]| {
+        let padded = cells.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
+        padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    let rule: Vec<String> = widths.iter().map(|it| "-".repeat(*it)).collect();
+    let lines = [headings, &rule].into_iter().chain(rows.iter().map(Vec::as_slice)).map(line);
+    lines.collect::<Vec<_>>().join("\n")
+}
+
 fn grid(criteria: &[&Criterion], colours: bool) -> String {
     let cells: Vec<[&str; 4]> =
         criteria.iter().map(|it| [&*it.claim, &*it.guide, &*it.threshold, &*it.observed]).collect();

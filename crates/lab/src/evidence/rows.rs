@@ -6,7 +6,7 @@ use serde_json::Value;
 use time::{Duration, OffsetDateTime, format_description::well_known::Rfc3339};
 
 use super::jsonl;
-use incident_labs::telemetry::moment::MONOTONIC;
+use super::moment::MONOTONIC;
 
 /// Column with the monotonic clock's milliseconds at the end of what a row tells.
 pub const END_MONOTONIC: &str = "endMonotonicMs";
@@ -68,6 +68,12 @@ impl Row {
     /// A number column; 0 when it is not there.
     pub fn number(&self, column: &str) -> f64 {
         self.columns[column].as_f64().unwrap_or_default()
+    }
+
+    /// Whether it is a call of the handler's own. The host's row of its call to the handler is no evidence of a dependency: it fails
+    /// exactly when the request does.
+    pub fn is_blob_call(&self) -> bool {
+        self.text("type") == "Azure blob"
     }
 
     /// Whether the column `success` says so. It is a string in the documented schema.

@@ -10,7 +10,7 @@ use std::{
 use serde_json::Value;
 
 use super::jsonl::{JsonLines, WriteError};
-use incident_labs::telemetry::row_file::LostRows;
+use super::row_file::LostRows;
 
 /// A table the queries read, named as they name it.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]

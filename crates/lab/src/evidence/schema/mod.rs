@@ -13,7 +13,7 @@ pub use values::{ReadTime, Unfit, duration_ms, read_time, typed};
 const FILE: &str = include_str!("../../../../../load/kql_schema.json");
 
 /// Which types the columns have.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, clap::ValueEnum)]
 pub enum Profile {
     /// As Microsoft documents them: a duration is a number of milliseconds.
     #[default]
