@@ -12,7 +12,7 @@ use azure_storage_blob::{BlobClient, BlobClientOptions};
 use incident_labs::{blob::record_name, functions};
 use lab::{
     app::{
-        AppSource,
+        AppSource, ScriptRoot,
         blob_message::{BlobMessage, HOSTS_CONTAINER, POISON_QUEUE, TRIGGER_QUEUES, trigger_queue},
         own,
         redrive::{only_trigger_queue, redrive},
@@ -41,7 +41,7 @@ async fn session_with(scratch: &Scratch, echo: Echo) -> Session {
     let script_root = scratch.path().join("stage");
     stage(&AppSource::carried(), HANDLER.as_ref(), &script_root, &functions::names()).unwrap();
     let folder = Workspace::open(&scratch.path().join("run")).await.unwrap();
-    let script_root = own::read(&script_root, &folder.tables()).unwrap();
+    let script_root = ScriptRoot::read(&script_root).unwrap();
     let options = SessionOptions {
         folder,
         script_root: script_root.with_settings([("BLOB_VARIANT".into(), "streaming".into())]),

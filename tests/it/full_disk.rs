@@ -8,7 +8,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use incident_labs::telemetry::row_file::LostRows;
+use lab::evidence::row_file::LostRows;
 use lab::{
     emulator::task_hub::{Instance, Replace},
     evidence::{

@@ -231,6 +231,20 @@ async fn an_invocation_leaves_the_recorded_rows() {
     }
     assert_ne!(requests[0]["operation_Id"], requests[1]["operation_Id"]);
 
+    // One row for each call, under the request's ids: recorded of both labs on the real host.
+    let calls = stand_in.rows(Table::Dependencies);
+    let told: Vec<_> = calls.iter().map(|it| (&it["resultCode"], &it["success"])).collect();
+    assert_eq!(told, [(&json!("200"), &json!("True")), (&json!("500"), &json!("False"))]);
+    for (call, request) in calls.iter().zip(&requests) {
+        assert_eq!((&call["type"], &call["name"]), (&json!("Http"), &json!("POST /ping")));
+        assert_eq!(call["data"], format!("http://{}/ping", call["target"].as_str().unwrap()));
+        assert_eq!(call["customDimensions"]["Category"], "Function.ping");
+        assert_eq!(call["customDimensions"]["InvocationId"], request["customDimensions"]["InvocationId"]);
+        assert_eq!((&call["operation_Id"], &call["operation_Name"]), (&request["operation_Id"], &json!("ping")));
+        assert_eq!(call["operation_ParentId"], request["id"]);
+        assert!(call["duration"].as_f64() <= request["duration"].as_f64(), "{call}");
+    }
+
     let logs = stand_in.rows(Table::FunctionAppLogs);
     let traces = stand_in.rows(Table::Traces);
     let line = traces.iter().find(|it| it["message"] == "log one").unwrap();

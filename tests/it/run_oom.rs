@@ -9,13 +9,15 @@ use std::{
 
 use lab::machine::workspace::processes_of;
 use rustix::process::{Pid, Signal, kill_process};
-use serde_json::Value;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use walkdir::WalkDir;
 
 use crate::{
     handler::{assert_no_secret, rows},
     harness::{Bench, LAB, UNDER_WAY, eventually},
+    queries::{ask, column, facts, queries, shipped},
+    tidy::root,
 };
 
 /// The guide's phases, as short as they can be and still be told apart.
@@ -125,11 +127,77 @@ async fn a_run_loses_nothing_agrees_with_itself_and_leaves_nothing_behind() {
         assert!(fs::metadata(run.join(file)).unwrap().len() > 0, "{file}");
     }
     assert_no_secret(&run);
+    assert_tables_name_no_place(&run, &bench.path(""));
+    queries_find_what_the_run_counted(&run, counts);
     assert_eq!(processes_of(&bench.work()), [0; 0]);
     let fronts: Vec<u32> =
         rows(&run.join("hosts.jsonl")).iter().map(|row| row["front_pid"].as_u64().unwrap() as u32).collect();
     assert_eq!(fronts.len(), 2);
     assert!(cgroups_of(&fronts).is_empty(), "{:?}", cgroups_of(&fronts));
+}
+
+/// Telemetry may be shown to others: no table names a path, a user's folder or the machine.
+fn assert_tables_name_no_place(run: &Path, scratch: &Path) {
+    let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
+    let user = std::process::Command::new("id").arg("-un").output().unwrap();
+    let user = String::from_utf8(user.stdout).unwrap();
+    let places = [
+        (scratch.display().to_string(), "the folder of the run"),
+        (root().display().to_string(), "the checkout"),
+        (format!("/home/{}", user.trim()), "a home"),
+        ("/root".to_owned(), "a home"),
+        (format!("\"{}\"", host.trim()), "the machine"),
+        (format!("\"{}\"", user.trim()), "the user"),
+    ];
+    let tables: Vec<PathBuf> = fs::read_dir(run.join("tables")).unwrap().map(|it| it.unwrap().path()).collect();
+    assert!(tables.len() >= 7, "{tables:?}");
+    for table in tables {
+        let text = fs::read_to_string(&table).unwrap();
+        for (place, what) in &places {
+            let line = text.lines().find(|it| it.contains(place.as_str()));
+            assert!(line.is_none(), "{} names {what}: {line:?}", table.display());
+        }
+    }
+}
+
+/// The guide's queries, corrected, over the run's own tables: they find what the verdict counts, each line once.
+fn queries_find_what_the_run_counted(run: &Path, counts: &Value) {
+    let tables = run.join("tables").display().to_string();
+    let on = ["--tables", tables.as_str()];
+    for place in ["component", "workspace"] {
+        let outcome = shipped("oom", place, "outcome", &on);
+        let facts = facts(&outcome);
+        for (fact, count) in [
+            ("attempts to process a blob", "requests"),
+            ("attempts that failed", "failed"),
+            ("worker exits with code 137", "exits"),
+            ("MemoryErrors", "memory_errors"),
+            ("blobs given up after their last attempt", "poisoned"),
+        ] {
+            assert_eq!(Some(facts[fact]), counts[count].as_i64(), "{fact}, {place}: {counts}");
+        }
+        for name in queries("oom", place).keys() {
+            shipped("oom", place, name, &on);
+        }
+        let memory = shipped("oom", place, "query-i", &on);
+        assert!(!memory["rows"].as_array().unwrap().is_empty(), "Private Bytes of the worker");
+        let calls = shipped("oom", place, "query-h", &on);
+        let types: Vec<&Value> = column(&calls, "type");
+        assert!(types.iter().any(|it| **it == "Azure blob") && types.iter().any(|it| **it == "Http"), "{calls}");
+    }
+    for printed in queries("oom", "printed").values() {
+        let told = ask(printed, &on);
+        assert!(told.as_ref().is_ok_and(|it| it["rows"].is_array()) || told.unwrap_err().contains("KS1"));
+    }
+    // A lifecycle line comes by the console alone: once in each table it belongs to.
+    let exits = |table: &str, text: &str| {
+        let answer = ask(&format!("{table} | where {text} startswith 'Worker process exited' | count"), &on).unwrap();
+        answer["rows"][0][0].as_i64()
+    };
+    assert_eq!(exits("traces", "message"), counts["exits"].as_i64());
+    assert_eq!(exits("FunctionAppLogs", "Message"), counts["exits"].as_i64());
+    let requests = ask("requests | where sdkVersion !startswith 'azurefunctions'", &on).unwrap();
+    assert_eq!(requests["rows"], json!([]), "request rows are the host's alone");
 }
 
 #[tokio::test]

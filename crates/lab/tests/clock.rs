@@ -9,7 +9,7 @@ use std::{
 
 use clap::{FromArgMatches, Subcommand};
 use custom_handler::clock;
-use incident_labs::telemetry::moment::Moment;
+use lab::evidence::moment::Moment;
 use lab::{
     commands::Command,
     evidence::{

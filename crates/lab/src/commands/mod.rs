@@ -9,6 +9,7 @@ pub mod import;
 pub mod load;
 pub mod package;
 pub mod process;
+pub mod query;
 pub mod redrive;
 pub mod run;
 pub mod stage;
@@ -37,6 +38,7 @@ pub enum Command {
     Azurite(azurite::Azurite),
     Bench(bench::Bench),
     Redrive(redrive::Redrive),
+    Query(query::Query),
     Collect(collect::Collect),
     Import(import::Import),
 }
@@ -57,6 +59,7 @@ impl Command {
             Self::Azurite(it) => it.run().await,
             Self::Bench(it) => it.run().await,
             Self::Redrive(it) => it.run().await,
+            Self::Query(it) => it.run(),
             Self::Collect(it) => it.run().await,
             Self::Import(it) => it.run(),
         }

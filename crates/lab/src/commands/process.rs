@@ -15,6 +15,7 @@ use walkdir::WalkDir;
 use super::app::{AppArgs, SettingArgs, variant_parser};
 use crate::{
     app::{
+        ScriptRoot,
         blob_message::{BlobMessage, POISON_QUEUE},
         own,
     },
@@ -101,7 +102,7 @@ impl Process {
         let variant = ("BLOB_VARIANT".to_owned(), self.variant.name().to_owned());
         let settings = [variant].into_iter().chain(self.settings.settings.iter().cloned());
         let options = SessionOptions {
-            script_root: own::read(&script_root, &folder.tables())?.with_settings(settings),
+            script_root: ScriptRoot::read(&script_root)?.with_settings(settings),
             containers: own::containers(),
             folder,
             pace: Some(PACE),

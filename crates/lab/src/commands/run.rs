@@ -42,7 +42,7 @@ fn on_this_machine(request: AppRequest) -> LocalBoxFuture<'static, anyhow::Resul
         let out = work.path().join("stage");
         let script_root = AppArgs { script_root, handler }.serve_some_from(&out, &functions)?;
         let script_root = ScriptRoot::read(&script_root)?;
-        let platform = LocalPlatform::new(work, script_root, own::containers(), own::settings);
+        let platform = LocalPlatform::new(work, script_root, own::containers());
         Ok(Box::new(platform) as Box<dyn Platform>)
     })
 }

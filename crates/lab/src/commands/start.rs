@@ -86,7 +86,7 @@ impl Start {
         let (script_root, containers) = if app.is_own() {
             // What local.settings.json says wins over the default preset, not over --preset.
             let defaults = if self.preset.is_none() { preset(Variant::Streaming) } else { Vec::new() };
-            let script_root = script_root.with_defaults(defaults).with_defaults(own::settings(&folder.tables()));
+            let script_root = script_root.with_defaults(defaults);
             (script_root.with_settings(self.preset.map(preset).unwrap_or_default()), own::containers())
         } else if self.preset.is_some() {
             let text =

@@ -10,7 +10,7 @@ use url::Url;
 
 use super::{
     listener::HttpPort,
-    session::{Session, SessionOptions},
+    session::{Session, SessionOptions, telemetry_here},
 };
 use crate::{
     app::{
@@ -45,18 +45,11 @@ pub struct LocalPlatform {
     script_root: ScriptRoot,
     /// Containers the app expects beside those of its triggers.
     containers: Vec<String>,
-    /// Settings under which its handler writes its rows into a folder of tables.
-    telemetry: fn(&Path) -> Vec<(String, String)>,
 }
 
 impl LocalPlatform {
-    pub fn new(
-        work: Workspace,
-        script_root: ScriptRoot,
-        containers: Vec<String>,
-        telemetry: fn(&Path) -> Vec<(String, String)>,
-    ) -> Self {
-        Self { work, script_root, containers, telemetry }
+    pub fn new(work: Workspace, script_root: ScriptRoot, containers: Vec<String>) -> Self {
+        Self { work, script_root, containers }
     }
 
     /// Refuses a run that this machine has no room for; its work folder need not exist yet.
@@ -85,11 +78,8 @@ impl Platform for LocalPlatform {
         self.work.end_leftovers().await?;
         let folder = self.work.clone().with_tables(tables);
         let options = SessionOptions {
-            script_root: self
-                .script_root
-                .clone()
-                .with_defaults((self.telemetry)(&folder.tables()))
-                .with_settings(settings),
+            // A run is judged by its rows, wherever the app sends its own otherwise.
+            script_root: self.script_root.clone().with_settings(settings).with_settings(telemetry_here()),
             containers: self.containers.clone(),
             folder,
             pace,

@@ -15,13 +15,14 @@ use super::{
 use crate::{
     app::{ScriptRoot, blob_trigger::BlobFunction},
     evidence::{jsonl, table_writer::Tables},
+    ingestion::{Collector, Sink},
     machine::{
         azurite::{Azurite, Ports},
         storage::Storage,
         workspace::Workspace,
     },
 };
-use incident_labs::worker::cgroup;
+use incident_labs::{settings::CONNECTION_STRING, telemetry::GATHER, worker::cgroup};
 
 /// How long a worker may take to follow its front.
 const TIDY_TIME: Duration = Duration::from_secs(2);
@@ -55,6 +56,8 @@ pub struct Session {
     pub http: HttpHost,
     /// Storage and blob trigger, if the app has a blob function.
     pub blobs: Option<Blobs>,
+    /// Where the handler's telemetry goes, unless the app's own settings send it elsewhere.
+    pub telemetry: Collector,
 }
 
 /// Storage, and the trigger that watches it.
@@ -84,8 +87,10 @@ impl Session {
         check(&previewed, &functions)?;
         HostOptions::new(&previewed)?.check_executable(&previewed)?;
         let azurite = if functions.is_empty() { None } else { Some(Azurite::start(&folder, Ports::Free).await?) };
-        let root = provide(script_root, &folder, azurite.as_ref(), port).resolved()?;
         let tables = Tables::open(&folder.tables()).context("open the tables")?;
+        let telemetry = Collector::start(0, Sink::tables(tables.clone())).await?;
+        let script_root = with_telemetry(script_root, &telemetry);
+        let root = provide(script_root, &folder, azurite.as_ref(), port).resolved()?;
         let mut host_options = HostOptions::new(&root)?;
         // The handler's rows and the host's are joined by the ids that the host sends only then.
         host_options.telemetry_configured = true;
@@ -114,7 +119,7 @@ impl Session {
                 Some(Blobs::start(azurite, containers, parts, settings).await?)
             }
         };
-        Ok(Self { folder, host, http, blobs })
+        Ok(Self { folder, host, http, blobs, telemetry })
     }
 
     /// Storage and trigger.
@@ -167,7 +172,10 @@ impl Session {
             }
             let _ = timeout(Duration::from_secs(2), self.http.stop()).await;
         }
+        // The host kills its handler without warning, and with it what the handler has not sent yet.
+        sleep(2 * GATHER).await;
         self.host.shutdown().await;
+        self.telemetry.stop().await;
         if let Some(blobs) = self.blobs {
             blobs.azurite.stop().await;
         }
@@ -194,6 +202,18 @@ impl Blobs {
         let trigger = BlobTrigger::start(parts, settings).context("open the journal of processed blobs")?;
         Ok(Self { azurite, storage, trigger, inputs, outputs: containers })
     }
+}
+
+/// Settings that keep an app's telemetry on this machine.
+pub(super) fn telemetry_here() -> Vec<(String, String)> {
+    vec![(CONNECTION_STRING.to_owned(), String::new())]
+}
+
+/// Sends the handler's telemetry to a collector, as app settings do, unless they send it elsewhere.
+fn with_telemetry(script_root: ScriptRoot, collector: &Collector) -> ScriptRoot {
+    let is_here = script_root.setting(CONNECTION_STRING).is_none_or(|it| it.trim().is_empty());
+    let setting = is_here.then(|| (CONNECTION_STRING.to_owned(), collector.connection_string()));
+    script_root.with_settings(setting)
 }
 
 /// The last lines of a table's column, to show what went wrong.

@@ -3,12 +3,12 @@
 use custom_handler::files::field;
 use serde_json::Value;
 
-use super::http_trigger::HttpFunctions;
+use super::{host::APP_NAME, http_trigger::HttpFunctions};
 use crate::{
     app::{AppError, FunctionJson, ScriptRoot, blob_trigger::BlobFunction},
     machine::{azurite::Azurite, workspace::Workspace},
 };
-use incident_labs::blob::StorageAccount;
+use incident_labs::{blob::StorageAccount, settings::SITE_NAME};
 
 /// The connection every app has: the host keeps its queues and receipts there.
 const STORAGE: &str = "AzureWebJobsStorage";
@@ -34,9 +34,11 @@ pub(super) fn preview(root: &ScriptRoot, port: u16) -> Result<ScriptRoot, AppErr
     root.clone().with_defaults(of_platform(port).into_iter().chain([storage])).resolved()
 }
 
-fn of_platform(port: u16) -> [(String, String); 2] {
-    [("FUNCTIONS_WORKER_RUNTIME", "custom".to_owned()), ("WEBSITE_HOSTNAME", format!("localhost:{port}"))]
-        .map(|(name, value)| (name.to_owned(), value))
+/// The app's name is the role of its rows, the host's and the handler's alike.
+fn of_platform(port: u16) -> [(String, String); 3] {
+    let host_name = format!("localhost:{port}");
+    [("FUNCTIONS_WORKER_RUNTIME", "custom"), ("WEBSITE_HOSTNAME", &host_name), (SITE_NAME, APP_NAME)]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
 }
 
 /// Adds the platform's settings: below the app's own, except that development storage is this session's.

@@ -31,8 +31,8 @@ use super::{
     rows::rows_of,
     sink::Sink,
 };
+use crate::evidence::moment::{MONOTONIC, Moment};
 use custom_handler::serve_connections;
-use incident_labs::telemetry::moment::{MONOTONIC, Moment};
 
 /// No exporter needs a real one: nothing is billed here.
 const INSTRUMENTATION_KEY: &str = "00000000-0000-0000-0000-000000000000";

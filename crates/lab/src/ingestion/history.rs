@@ -8,7 +8,7 @@ use std::{collections::VecDeque, time::Duration as Monotonic};
 
 use time::{Duration, OffsetDateTime};
 
-use incident_labs::telemetry::moment::Moment;
+use crate::evidence::moment::Moment;
 
 /// Offsets that differ by less are the same: readings of two clocks are never at one moment, and a time server slews a clock.
 const TOLERANCE: Duration = Duration::milliseconds(10);

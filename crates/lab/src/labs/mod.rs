@@ -41,6 +41,8 @@ pub trait Lab: clap::Args + fmt::Debug + Sized + 'static {
     const WORK: &'static str;
     /// The text of its `criteria.toml`.
     const CRITERIA: &'static str;
+    /// The guide's phases, which its queries are about: each with the run's own that it covers.
+    const PHASES: &'static [(&'static str, &'static [&'static str])];
     /// Every number its criteria may ask for.
     const MEASURES: &'static [Measure<Self::Rows>];
 

@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use super::{Lab, judge};
 use crate::{
     app::running::{AppRequest, AppStart, OpenPlatform, Platform, RunningApp},
-    evidence::{Criterion, Environment, RunFolder, Verdict, VerdictFile, doubts, render},
+    evidence::{Criterion, Environment, RunFolder, Verdict, VerdictFile, doubts, phases_file::PhasesFile, render},
     machine::{
         exit::interrupted,
         log,
@@ -140,6 +140,8 @@ impl Judged {
     fn read<L: Lab>(lab: &L, (platform, runs): (&dyn Platform, u16), folder: &RunFolder) -> anyhow::Result<Self> {
         let rows = lab.read(folder.path()).context("read the run's tables")?;
         fs::write(folder.path().join("timeline.csv"), L::timeline(&rows)).context("write timeline.csv")?;
+        let phases = PhasesFile::of_run(folder.path(), L::PHASES).context("read the run's phases")?;
+        folder.write_json(PhasesFile::NAME, &phases.to_json()).context("write phases.json")?;
         let mut environment = Environment::of_machine();
         environment.note("runs", runs);
         environment.0.extend(platform.facts());

@@ -23,6 +23,8 @@ use crate::{
 use custom_handler::error_chain;
 use incident_labs::blob::{check_name, shown};
 
+/// The real extension's category for what becomes of a message.
+const QUEUE_PROCESSOR: &str = "Microsoft.Azure.WebJobs.Host.Queues.QueueProcessor";
 const POLL_MIN: Duration = Duration::from_millis(100);
 
 /// Takes messages until the trigger stops. What is running then goes on; `tasks` knows about it.
@@ -202,7 +204,7 @@ async fn poison(shared: &Shared, queue: &Queue, received: &Received) -> Result<(
         "Message has reached MaxDequeueCount of {}. Moving message to queue '{POISON_QUEUE}'.",
         shared.settings.poison_threshold
     );
-    shared.tell(Level::Warning, text);
+    shared.log.write(QUEUE_PROCESSOR, Level::Warning, text);
     shared.storage.queue(POISON_QUEUE).await?.send(&received.text).await?;
     queue.delete(received).await
 }

@@ -15,11 +15,11 @@ use super::{
     reply::{self, Reply},
     version,
 };
+use crate::evidence::moment::Moment;
 use custom_handler::{
     clock,
     wire::{Envelope, header, timespan},
 };
-use incident_labs::telemetry::moment::Moment;
 
 const EXCEPTION_HANDLER: &str = "Microsoft.Azure.WebJobs.Script.WebHost.WebScriptHostExceptionHandler";
 
@@ -108,7 +108,14 @@ impl Host {
             inner.log.record(LogLine::new(HTTP_WORKER_SERVICE, Level::Debug, text).within(&scope));
         };
         debug(format!("Sending invocation {of_call}"));
-        let response = http_client::send(inner.port, self.request(call, &scope)).await?;
+        let request = self.request(call, &scope);
+        let (began, started) = (Instant::now(), Moment::now());
+        let answer = http_client::send(inner.port, request).await;
+        let status = answer.as_ref().ok().map(|it| it.status);
+        let port = inner.port;
+        let duration = began.elapsed();
+        inner.log.handler_call(&log::HandlerCall { scope: &scope, port, started, duration, status });
+        let response = answer?;
         debug(format!("Received invocation response {of_call}"));
         let Some(reply) = reply::read(&response)? else {
             // The host forgets to finish an invocation whose result is null; only the time-out ends it.

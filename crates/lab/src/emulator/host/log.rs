@@ -6,8 +6,8 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::{exception::Exception, version};
+use crate::evidence::moment::{MONOTONIC, Moment};
 use crate::evidence::table_writer::{Table, Tables};
-use incident_labs::telemetry::moment::{MONOTONIC, Moment};
 
 /// Severity of a log line, as .NET names it.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -164,6 +164,17 @@ pub(super) struct Request<'a> {
     pub reason: &'a str,
 }
 
+/// One call to the handler, as the SDK that watches the host's own HTTP client sees it.
+#[derive(Debug)]
+pub(super) struct HandlerCall<'a> {
+    pub scope: &'a Scope,
+    pub port: u16,
+    pub started: Moment,
+    pub duration: Duration,
+    /// `None` when the handler did not answer.
+    pub status: Option<u16>,
+}
+
 impl HostLog {
     /// A log into the given tables, echoed where wanted.
     pub fn new(tables: Tables, identity: Identity, echo: Echo) -> Self {
@@ -219,6 +230,37 @@ impl HostLog {
             "operation_ParentId": "",
         })));
         self.inner.tables.append(Table::Requests, &Value::Object(row));
+    }
+
+    /// One row for each call, failed when the answer is no success (recorded of the durable extension 3.19.0, and of both labs on the
+    /// real host). A call without an answer has the state of its task, as the .NET SDK writes it.
+    pub(super) fn handler_call(&self, call: &HandlerCall<'_>) {
+        let scope = call.scope;
+        let dimensions = json!({
+            "InvocationId": scope.id,
+            "ProcessId": std::process::id().to_string(),
+            "HostInstanceId": self.inner.identity.host_instance_id,
+            "LogLevel": Level::Information.name(),
+            "Category": format!("Function.{}", scope.function),
+        });
+        let succeeded = call.status.is_some_and(|it| (200..400).contains(&it));
+        let target = format!("127.0.0.1:{}", call.port);
+        let mut row = self.common("dependency", call.started, dimensions);
+        row.extend(object(json!({
+            "id": span_id(),
+            "type": "Http",
+            "target": target,
+            "name": format!("POST /{}", scope.function),
+            "data": format!("http://{target}/{}", scope.function),
+            "duration": call.duration.as_secs_f64() * 1000.0,
+            "success": if succeeded { "True" } else { "False" },
+            "resultCode": call.status.map_or_else(|| "Faulted".to_owned(), |it| it.to_string()),
+            "operation_Id": scope.operation_id,
+            "operation_Name": scope.function,
+            "operation_ParentId": scope.request_id,
+            "sdkVersion": version::HTTP_SDK,
+        })));
+        self.inner.tables.append(Table::Dependencies, &Value::Object(row));
     }
 
     fn trace(&self, line: &LogLine) -> Value {

@@ -31,14 +31,16 @@ pub mod binding_data;
 pub use exception::Exception;
 pub use invocation::{Call, InvocationOutcome, Verify};
 pub use log::{Echo, HostLog, Identity, Level, LogLine, Scope};
-pub use options::HostOptions;
+pub use options::{APP_NAME, HostOptions};
 pub use reply::Reply;
 
 mod version {
     /// As in the header `X-Azure-Functions-HostVersion`.
     pub(super) const HOST: &str = "4.1037.0.0";
     /// As in the column `sdkVersion`.
-    pub(super) const SDK: &str = "azurefunctions: 4.1037.0";
+    pub(super) const SDK: &str = "azurefunctions: 4.1037.0.0";
+    /// The same in the rows of the host's own HTTP calls.
+    pub(super) const HTTP_SDK: &str = "rdddsc:2.23.0-29";
 }
 
 /// The dispatcher's state, in the host's words.

@@ -8,6 +8,10 @@ use std::{
 
 use super::variables::Variables;
 use crate::app::{AppError, ScriptRoot, Start};
+use incident_labs::settings::SITE_NAME;
+
+/// The app's name where its settings give it none.
+pub const APP_NAME: &str = "local";
 
 /// Everything the host needs to know before it starts the handler.
 #[derive(Clone, Debug)]
@@ -56,7 +60,7 @@ impl HostOptions {
             timeout_grace: Duration::from_secs(2),
             initialization_timeout: settings.initialization_timeout,
             telemetry_configured: false,
-            app_name: "local".to_owned(),
+            app_name: root.setting(SITE_NAME).filter(|it| !it.is_empty()).unwrap_or(APP_NAME).to_owned(),
             script_root: root.path().to_owned(),
         })
     }

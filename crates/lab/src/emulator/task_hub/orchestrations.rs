@@ -14,13 +14,13 @@ use super::{
     rows::{self, Activity, Message, NewInstance, event},
     store::StoreError,
 };
+use crate::evidence::moment::Moment;
 use crate::evidence::table_writer::Table;
 use durable::protocol::{
     ActionType, CompleteOrchestration, EventRaised, EventSent, EventType, ExecutionCompleted, ExecutionStarted,
     FailureDetails, HistoryEvent, Nothing, OrchestrationInstance, OrchestrationStatus, OrchestratorAction,
     ParentInstance, SubOrchestration, TaskCompleted, TaskFailed, TaskScheduled, TimerCreated, TimerFired,
 };
-use incident_labs::telemetry::moment::Moment;
 
 /// Interval between looks at the queue when no message was announced.
 const LOOK_EVERY: Duration = Duration::from_secs(5);

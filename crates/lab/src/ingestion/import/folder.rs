@@ -7,7 +7,10 @@ use std::{
 };
 
 use super::Imported;
-use crate::machine::own_folder::{FolderError, OwnFolder, Purpose, check};
+use crate::{
+    evidence::phases_file::PhasesFile,
+    machine::own_folder::{FolderError, OwnFolder, Purpose, check},
+};
 
 const TABLES: &str = "tables";
 /// Tables while they are written: they appear whole or not at all.
@@ -15,7 +18,7 @@ const NEW_TABLES: &str = "tables.new";
 /// What was imported. A folder that has it was filled by an import, and may be again.
 const SUMMARY: &str = "import.json";
 const NEW_SUMMARY: &str = "import.json.new";
-const PHASES: &str = "phases.json";
+const PHASES: &str = PhasesFile::NAME;
 
 /// Why a folder is not filled.
 #[derive(Debug, thiserror::Error)]

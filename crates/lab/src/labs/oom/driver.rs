@@ -18,15 +18,12 @@ use crate::{
         redrive::redrive,
         running::{AppStart, Platform, RunningApp},
     },
-    evidence::{END_MONOTONIC, RunFolder, jsonl::JsonLines},
+    evidence::{END_MONOTONIC, RunFolder, jsonl::JsonLines, moment::Moment},
     labs::{Lab, run::with_app},
     machine::storage::Storage,
 };
 use custom_handler::clock;
-use incident_labs::{
-    blob::{RESULTS_CONTAINER, record_name},
-    telemetry::moment::Moment,
-};
+use incident_labs::blob::{RESULTS_CONTAINER, record_name};
 
 /// How long a new blob or message may go unnoticed.
 const PACE: Duration = Duration::from_millis(200);

@@ -25,14 +25,14 @@ use super::{
 };
 use crate::{
     app::blob_message::{BlobMessage, POISON_QUEUE},
-    evidence::jsonl::{JsonLines, WriteError},
+    evidence::{
+        jsonl::{JsonLines, WriteError},
+        moment::Moment,
+    },
     machine::storage::{Storage, StorageError, Uploaded},
 };
 use custom_handler::clock;
-use incident_labs::{
-    blob::{INPUT_CONTAINER, RESULTS_CONTAINER, record_name},
-    telemetry::moment::Moment,
-};
+use incident_labs::blob::{INPUT_CONTAINER, RESULTS_CONTAINER, record_name};
 
 /// Where sources wait for being copied.
 const SOURCES_CONTAINER: &str = "sources";

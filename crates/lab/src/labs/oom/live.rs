@@ -116,7 +116,7 @@ impl Seen {
             "tables/requests" if row["success"] == "True" => self.done += 1,
             "tables/requests" => self.failed += 1,
             "tables/performanceCounters" if row["counter"] == "Private Bytes" => {
-                self.memory_mib = row["value"].as_u64().unwrap_or_default() / MIB;
+                self.memory_mib = row["value"].as_f64().unwrap_or_default() as u64 / MIB;
             }
             _ => {
                 let message = row["message"].as_str().unwrap_or_default();

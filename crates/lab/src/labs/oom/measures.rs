@@ -73,7 +73,7 @@ impl OomRows {
     }
 
     pub(super) fn dependencies_in(&self, phase: &str) -> Option<Vec<&Row>> {
-        Some(self.dependencies.within(self.phases.window(phase)?, |_| true))
+        Some(self.dependencies.within(self.phases.window(phase)?, Row::is_blob_call))
     }
 
     pub(super) fn p95(&self, phase: &str) -> Option<f64> {

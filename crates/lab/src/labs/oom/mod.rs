@@ -67,6 +67,11 @@ Exit codes:  0 every blob was dealt with; 1 some were not in time; 3 it could no
     };
     const WORK: &'static str = ".lab/run-oom";
     const CRITERIA: &'static str = include_str!("../../../../../load/oom/criteria.toml");
+    const PHASES: &'static [(&'static str, &'static [&'static str])] = &[
+        ("baseline", &["baseline"]),
+        ("incident", &["load-1", "load-2", "incident"]),
+        ("recovery", &["recovery-a", "recovery-b"]),
+    ];
     const MEASURES: &'static [Measure<OomRows>] = measures::MEASURES;
 
     type Load = LoadOom;

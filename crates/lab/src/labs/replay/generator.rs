@@ -11,10 +11,11 @@ use crate::{
     evidence::{
         END_MONOTONIC,
         jsonl::{JsonLines, WriteError},
+        moment::Moment,
     },
     machine::own_folder::{FolderError, OwnFolder, Purpose},
 };
-use incident_labs::{blob::tls, telemetry::moment::Moment};
+use incident_labs::blob::tls;
 
 /// Between two looks at an instance.
 const POLL_EVERY: Duration = Duration::from_millis(250);

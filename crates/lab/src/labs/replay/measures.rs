@@ -31,8 +31,8 @@ pub(super) const MEASURES: &[Measure<ReplayRows>] = &[
     Measure::new("wall_against_recovery", |run, phase| ratio(run.wall_seconds(phase), run.wall_seconds(RECOVERY), "s")),
     // Competing hypotheses, and whether the evidence agrees with itself: over the whole run.
     Measure::new("activity_excess", |run, _| run.activity_excess()),
-    Measure::new("dependency_failures", |run, _| run.dependencies.as_ref().map(|it| failed(&it.0))),
-    Measure::new("failed_requests", |run, _| (!run.requests.0.is_empty()).then(|| failed(&run.requests.0))),
+    Measure::new("dependency_failures", |run, _| run.dependencies.as_ref().map(|it| failed(&it.0, Row::is_blob_call))),
+    Measure::new("failed_requests", |run, _| (!run.requests.0.is_empty()).then(|| failed(&run.requests.0, |_| true))),
     Measure::new("executions_missing", |run, _| run.executions_missing()),
     Measure::new("activities_missing", |run, _| run.activities_missing()),
     Measure::new("episodes_unmatched", |run, _| run.episodes_unmatched()),
@@ -41,8 +41,8 @@ pub(super) const MEASURES: &[Measure<ReplayRows>] = &[
     Measure::new("unreadable_lines", |run, _| run.phases.window("").map(|_| Measured::unreadable(&run.unreadable))),
 ];
 
-fn failed(rows: &[Row]) -> Measured {
-    let failed: Vec<&Row> = rows.iter().filter(|row| !row.succeeded()).collect();
+fn failed(rows: &[Row], wanted: impl Fn(&Row) -> bool) -> Measured {
+    let failed: Vec<&Row> = rows.iter().filter(|row| wanted(row) && !row.succeeded()).collect();
     Measured::new(failed.len() as f64, failed)
 }
 

@@ -54,6 +54,8 @@ Exit codes:  0 every instance completed; 1 some did not; 3 it could not run; 64 
     };
     const WORK: &'static str = ".lab/replay";
     const CRITERIA: &'static str = include_str!("../../../../../load/replay/criteria.toml");
+    const PHASES: &'static [(&'static str, &'static [&'static str])] =
+        &[("baseline", &["baseline"]), ("incident", &["incident"]), ("recovery", &["recovery"])];
     const MEASURES: &'static [Measure<ReplayRows>] = measures::MEASURES;
 
     type Load = LoadReplay;
