@@ -273,6 +273,8 @@ fn a_wrong_query_is_shown_with_its_place_and_is_a_usage_error() {
     let answer =
         ask("let n = 1; requests | extend m = n | project duration, m", &["--tables", &tables, "--param", "n=7"]);
     assert_eq!(answer.unwrap()["rows"], json!([[null, 7]]), "a value that is not of its column's type is null");
+    let nowhere = ask("print 1", &["--tables", "/nowhere"]).unwrap_err();
+    assert!(nowhere.contains("--tables /nowhere: there is no such folder"), "{nowhere}");
     let output = Command::new(&*LAB).args(["query", "--tables", &tables, "nowhere.kql"]).output().unwrap();
     assert_eq!(output.status.code(), Some(64), "{output:?}");
 }

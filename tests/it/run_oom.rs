@@ -185,6 +185,10 @@ fn queries_find_what_the_run_counted(run: &Path, counts: &Value) {
         let types: Vec<&Value> = column(&calls, "type");
         assert!(types.iter().any(|it| **it == "Azure blob") && types.iter().any(|it| **it == "Http"), "{calls}");
     }
+    // As printed, with the run's window: the app's rows are found.
+    let printed = queries("oom", "printed")["oom-query-f-worker-lifecycle-crash-signatures-traces.kql"].clone();
+    let wide = ["--tables", &tables, "--param", "tStart=2020-01-01", "--param", "tEnd=2100-01-01"];
+    assert!(!ask(&printed, &wide).unwrap()["rows"].as_array().unwrap().is_empty());
     for printed in queries("oom", "printed").values() {
         let told = ask(printed, &on);
         assert!(told.as_ref().is_ok_and(|it| it["rows"].is_array()) || told.unwrap_err().contains("KS1"));

@@ -75,7 +75,7 @@ impl Query {
         let wrong = |error: kql::Error| UsageError(format!("{name}: {}", error.render(&text)));
         let query = kql::Query::parse(&text).map_err(wrong)?;
         let folder = match &self.tables {
-            Some(folder) => folder.clone(),
+            Some(folder) => tables_of(folder)?,
             None => newest_run(&self.evidence)?,
         };
         let query = self.with_parameters(query, &folder)?;
@@ -119,6 +119,16 @@ impl Query {
                 query.with_parameter(name, value).map_err(|error| UsageError(format!("--param {name}: {error}")))?;
         }
         Ok(query)
+    }
+}
+
+/// The folder itself, or `tables` in it: a run's folder and an import's have them there.
+fn tables_of(folder: &Path) -> Result<PathBuf, UsageError> {
+    let inside = folder.join("tables");
+    match (inside.is_dir(), folder.is_dir()) {
+        (true, _) => Ok(inside),
+        (false, true) => Ok(folder.to_owned()),
+        (false, false) => Err(UsageError(format!("--tables {}: there is no such folder", folder.display()))),
     }
 }
 

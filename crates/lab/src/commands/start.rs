@@ -23,7 +23,7 @@ use crate::{
     },
 };
 use custom_handler::wire::WEBHOOK_PATH;
-use incident_labs::blob::Variant;
+use incident_labs::{blob::Variant, settings::CONNECTION_STRING};
 
 /// Run storage, host, triggers and task hub until Ctrl-C; the folder goes on where it was left, even after kill -9.
 #[derive(Debug, clap::Args)]
@@ -120,6 +120,9 @@ fn introduce(session: &Session) {
     }
     out(&format!("  handler  http://127.0.0.1:{}", session.host.port()));
     out(&format!("  folder   {}", session.folder.path().display()));
+    if session.sends_telemetry_elsewhere {
+        out(&format!("  rows     the app's {CONNECTION_STRING} takes the handler's; tables/ has the host's alone"));
+    }
     out("  stop     Ctrl-C");
 }
 

@@ -58,6 +58,7 @@ pub struct Session {
     pub blobs: Option<Blobs>,
     /// Where the handler's telemetry goes, unless the app's own settings send it elsewhere.
     pub telemetry: Collector,
+    pub sends_telemetry_elsewhere: bool,
 }
 
 /// Storage, and the trigger that watches it.
@@ -89,6 +90,7 @@ impl Session {
         let azurite = if functions.is_empty() { None } else { Some(Azurite::start(&folder, Ports::Free).await?) };
         let tables = Tables::open(&folder.tables()).context("open the tables")?;
         let telemetry = Collector::start(0, Sink::tables(tables.clone())).await?;
+        let sends_telemetry_elsewhere = !is_without_telemetry(&script_root);
         let script_root = with_telemetry(script_root, &telemetry);
         let root = provide(script_root, &folder, azurite.as_ref(), port).resolved()?;
         let mut host_options = HostOptions::new(&root)?;
@@ -119,7 +121,7 @@ impl Session {
                 Some(Blobs::start(azurite, containers, parts, settings).await?)
             }
         };
-        Ok(Self { folder, host, http, blobs, telemetry })
+        Ok(Self { folder, host, http, blobs, telemetry, sends_telemetry_elsewhere })
     }
 
     /// Storage and trigger.
@@ -211,9 +213,12 @@ pub(super) fn telemetry_here() -> Vec<(String, String)> {
 
 /// Sends the handler's telemetry to a collector, as app settings do, unless they send it elsewhere.
 fn with_telemetry(script_root: ScriptRoot, collector: &Collector) -> ScriptRoot {
-    let is_here = script_root.setting(CONNECTION_STRING).is_none_or(|it| it.trim().is_empty());
-    let setting = is_here.then(|| (CONNECTION_STRING.to_owned(), collector.connection_string()));
-    script_root.with_settings(setting)
+    let is_free = is_without_telemetry(&script_root);
+    script_root.with_settings(is_free.then(|| (CONNECTION_STRING.to_owned(), collector.connection_string())))
+}
+
+fn is_without_telemetry(script_root: &ScriptRoot) -> bool {
+    script_root.setting(CONNECTION_STRING).is_none_or(|it| it.trim().is_empty())
 }
 
 /// The last lines of a table's column, to show what went wrong.
