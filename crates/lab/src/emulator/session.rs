@@ -27,6 +27,9 @@ use incident_labs::{settings::CONNECTION_STRING, telemetry::GATHER, worker::cgro
 /// How long a worker may take to follow its front.
 const TIDY_TIME: Duration = Duration::from_secs(2);
 
+/// How often the handler may go on sending when it has nothing left to do.
+const MOST_WAITS: usize = 10;
+
 /// How to run a lab.
 pub struct SessionOptions {
     pub folder: Workspace,
@@ -175,7 +178,7 @@ impl Session {
             let _ = timeout(Duration::from_secs(2), self.http.stop()).await;
         }
         // The host kills its handler without warning, and with it what the handler has not sent yet.
-        sleep(2 * GATHER).await;
+        all_sent(&self.telemetry).await;
         self.host.shutdown().await;
         self.telemetry.stop().await;
         if let Some(blobs) = self.blobs {
@@ -203,6 +206,21 @@ impl Blobs {
         }
         let trigger = BlobTrigger::start(parts, settings).context("open the journal of processed blobs")?;
         Ok(Self { azurite, storage, trigger, inputs, outputs: containers })
+    }
+}
+
+/// Waits until no line and no call has come for the time in which the handler sends what it has. Gauges come all the time.
+async fn all_sent(collector: &Collector) {
+    let told = || {
+        let counts = collector.counts();
+        counts.accepted - counts.kinds.get("MetricData").copied().unwrap_or_default()
+    };
+    for _ in 0..MOST_WAITS {
+        let before = told();
+        sleep(2 * GATHER).await;
+        if told() == before {
+            return;
+        }
     }
 }
 
