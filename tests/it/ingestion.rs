@@ -9,10 +9,11 @@ use std::{
 };
 
 use flate2::{Compression, read::GzDecoder, write::GzEncoder};
+use kql::Type;
 use lab::{
     evidence::{
         jsonl,
-        schema::{self, ColumnType, Profile},
+        schema::{self, Profile},
         table_writer::Tables,
     },
     ingestion::{Collector, Counts, Envelope, Sink, rows_of},
@@ -89,12 +90,12 @@ pub(crate) fn assert_typed(table: &str, row: &Value) {
         }
         let column = schema.column(name).unwrap_or_else(|| panic!("{table} has no column {name}: {row}"));
         let fits = match column.kind {
-            ColumnType::Bool => value.is_boolean(),
-            ColumnType::Int | ColumnType::Long => value.is_i64(),
-            ColumnType::Real | ColumnType::Timespan => value.is_number(),
-            ColumnType::String => value.is_string(),
-            ColumnType::Dynamic => value.is_object() || value.is_array(),
-            ColumnType::Datetime => value.as_str().and_then(schema::read_time).is_some_and(|it| it.text.ends_with('Z')),
+            Type::Bool => value.is_boolean(),
+            Type::Int | Type::Long => value.is_i64(),
+            Type::Real | Type::TimeSpan => value.is_number(),
+            Type::String | Type::Guid => value.is_string(),
+            Type::Dynamic => value.is_object() || value.is_array(),
+            Type::DateTime => value.as_str().and_then(schema::read_time).is_some_and(|it| it.text.ends_with('Z')),
         };
         assert!(fits, "{table}.{name} is {value}, which is no {:?}", column.kind);
     }

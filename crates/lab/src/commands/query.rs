@@ -79,9 +79,11 @@ impl Query {
             None => newest_run(&self.evidence)?,
         };
         let query = self.with_parameters(query, &folder)?;
-        let tables = query.tables();
-        query.check(&database::schemas(&folder, &tables, self.schema)?).map_err(wrong)?;
-        let loaded = database::load(&folder, &tables, self.schema)?;
+        let loaded = database::load(&folder, &query.tables(), self.schema)?;
+        // A misspelt name is compared with all tables there are, not with those that were read.
+        let mut schemas = database::documented(self.schema);
+        schemas.extend(loaded.database.schemas());
+        query.check(&schemas).map_err(wrong)?;
         let output = query.run(&loaded.database).map_err(wrong)?;
         for note in loaded.notes.iter().chain(&output.notes) {
             err(&format!("note: {note}"));

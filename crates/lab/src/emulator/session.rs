@@ -93,8 +93,11 @@ impl Session {
         let azurite = if functions.is_empty() { None } else { Some(Azurite::start(&folder, Ports::Free).await?) };
         let tables = Tables::open(&folder.tables()).context("open the tables")?;
         let telemetry = Collector::start(0, Sink::tables(tables.clone())).await?;
-        let sends_telemetry_elsewhere = !is_without_telemetry(&script_root);
-        let script_root = with_telemetry(script_root, &telemetry);
+        let destination = script_root.setting(CONNECTION_STRING).unwrap_or_default().trim();
+        let sends_telemetry_elsewhere = !destination.is_empty();
+        // As app settings send an app's telemetry on Azure.
+        let here = (CONNECTION_STRING.to_owned(), telemetry.connection_string());
+        let script_root = script_root.with_settings((!sends_telemetry_elsewhere).then_some(here));
         let root = provide(script_root, &folder, azurite.as_ref(), port).resolved()?;
         let mut host_options = HostOptions::new(&root)?;
         // The handler's rows and the host's are joined by the ids that the host sends only then.
@@ -227,16 +230,6 @@ async fn all_sent(collector: &Collector) {
 /// Settings that keep an app's telemetry on this machine.
 pub(super) fn telemetry_here() -> Vec<(String, String)> {
     vec![(CONNECTION_STRING.to_owned(), String::new())]
-}
-
-/// Sends the handler's telemetry to a collector, as app settings do, unless they send it elsewhere.
-fn with_telemetry(script_root: ScriptRoot, collector: &Collector) -> ScriptRoot {
-    let is_free = is_without_telemetry(&script_root);
-    script_root.with_settings(is_free.then(|| (CONNECTION_STRING.to_owned(), collector.connection_string())))
-}
-
-fn is_without_telemetry(script_root: &ScriptRoot) -> bool {
-    script_root.setting(CONNECTION_STRING).is_none_or(|it| it.trim().is_empty())
 }
 
 /// The last lines of a table's column, to show what went wrong.

@@ -31,19 +31,9 @@ pub struct Loaded {
     pub notes: Vec<String>,
 }
 
-/// The columns of all tables of the schema, and of those named that only the folder has.
-///
-/// # Errors
-/// When a file cannot be read.
-pub fn schemas(folder: &Path, names: &BTreeSet<String>, profile: Profile) -> Result<kql::Schemas, ReadError> {
-    let documented = schema::tables(profile).iter().map(|it| (it.name.clone(), columns(it)));
-    let mut schemas: kql::Schemas = documented.collect();
-    for name in names.iter().filter(|it| path(folder, it).is_file()) {
-        if !schemas.contains_key(name) {
-            schemas.insert(name.clone(), inferred(&rows(folder, name)?));
-        }
-    }
-    Ok(schemas)
+/// The columns of all tables of the schema.
+pub fn documented(profile: Profile) -> kql::Schemas {
+    schema::tables(profile).iter().map(|it| (it.name.clone(), it.columns.clone())).collect()
 }
 
 /// Reads the tables of these names.
@@ -61,7 +51,7 @@ pub fn load(folder: &Path, names: &BTreeSet<String>, profile: Profile) -> Result
             loaded.notes.push(format!("table {name} is empty: there is no {}", path.display()));
         }
         let (columns, rows) = match schema::table(name, profile) {
-            Some(known) => (columns(known), rows_as(name, &rows)),
+            Some(known) => (known.columns.clone(), rows_as(name, &rows)),
             None => (inferred(&rows), rows),
         };
         let mut unfit = BTreeMap::new();
@@ -96,23 +86,6 @@ fn path(folder: &Path, table: &str) -> PathBuf {
 fn rows(folder: &Path, table: &str) -> Result<Vec<Json>, ReadError> {
     let path = path(folder, table);
     jsonl::read(&path).map_err(|source| ReadError { path, source })
-}
-
-fn columns(table: &schema::TableSchema) -> Vec<Column> {
-    table.columns.iter().map(|it| Column::new(it.name.clone(), kind(it.kind))).collect()
-}
-
-fn kind(kind: schema::ColumnType) -> Type {
-    match kind {
-        schema::ColumnType::Bool => Type::Bool,
-        schema::ColumnType::Datetime => Type::DateTime,
-        schema::ColumnType::Dynamic => Type::Dynamic,
-        schema::ColumnType::Int => Type::Int,
-        schema::ColumnType::Long => Type::Long,
-        schema::ColumnType::Real => Type::Real,
-        schema::ColumnType::String => Type::String,
-        schema::ColumnType::Timespan => Type::TimeSpan,
-    }
 }
 
 /// Columns of rows without a schema, in the order of their first appearance. A column has the type of all its values.

@@ -3,7 +3,8 @@
 
 use std::{
     collections::BTreeMap,
-    fs, io,
+    fs::{self, File},
+    io::{self, BufRead, BufReader},
     path::{Path, PathBuf},
 };
 
@@ -70,6 +71,19 @@ impl JsonLines {
 /// When the file cannot be read.
 pub fn read<T: DeserializeOwned>(path: &Path) -> io::Result<Vec<T>> {
     Ok(values(complete(&bytes(path)?)))
+}
+
+/// Reads the first value of a file, and no more of it; none where the file has no complete line, or its first is cut.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn first<T: DeserializeOwned>(path: &Path) -> io::Result<Option<T>> {
+    let mut line = Vec::new();
+    match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        opened => drop(BufReader::new(opened?).read_until(b'\n', &mut line)?),
+    }
+    Ok(values(complete(&line)).into_iter().next())
 }
 
 /// Lines of the files in a run's folder and its tables that nobody can read, by file, where there are any.
@@ -146,6 +160,8 @@ mod tests {
         JsonLines::replace(&path).unwrap().write(&3).unwrap();
         OpenOptions::new().append(true).open(&path).unwrap().write_all(b"4").unwrap();
         assert_eq!(read::<u8>(&path).unwrap(), [3]);
+        assert_eq!(first::<u8>(&path).unwrap(), Some(3));
+        assert_eq!(first::<u8>(&folder.path().join("absent")).unwrap(), None);
     }
 
     #[test]

@@ -82,8 +82,8 @@ impl PhasesFile {
     pub fn of_run(folder: &Path, names: &[(&str, &[&str])]) -> io::Result<Self> {
         let rows: Vec<Value> = jsonl::read(&folder.join("phases.jsonl"))?;
         let instances: Vec<Value> = jsonl::read(&folder.join("instances.jsonl"))?;
-        let requests: Vec<Value> = jsonl::read(&folder.join("tables/requests.jsonl"))?;
-        let app_name = requests.first().and_then(|it| it["cloud_RoleName"].as_str()).unwrap_or_default();
+        let request: Option<Value> = jsonl::first(&folder.join("tables/requests.jsonl"))?;
+        let app_name = request.as_ref().and_then(|it| it["cloud_RoleName"].as_str()).unwrap_or_default();
         let is_of = |row: &Value, parts: &[&str]| row["phase"].as_str().is_some_and(|it| parts.contains(&it));
         let time = |row: &Value, column: &str| row[column].as_str().and_then(read_time);
         let named = |(name, parts): &(&str, &[&str])| {

@@ -6,7 +6,8 @@ use std::collections::HashMap;
 
 use serde_json::{Map, Value, json};
 
-use super::{Column, ColumnType, Profile, TableSchema, Unfit, table, typed};
+use super::{Profile, TableSchema, Unfit, table, typed};
+use kql::{Column, Type};
 
 /// A table under both names.
 #[derive(Debug)]
@@ -221,7 +222,7 @@ impl Lens {
         for (name, value) in row {
             let Some(column) = self.column(name) else { continue };
             // The classic name for a truth value is a text, spelt as .NET does.
-            let kind = if column.name == "success" { ColumnType::Bool } else { column.kind };
+            let kind = if column.name == "success" { Type::Bool } else { column.kind };
             let value = typed(kind, value).map_err(|unfit| UnfitColumn { column: &column.name, unfit })?;
             let Some(value) = value else { continue };
             let value = if column.kind == kind { Some(value) } else { typed(column.kind, &value).unwrap_or_default() };

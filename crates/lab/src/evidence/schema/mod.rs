@@ -5,6 +5,7 @@ mod values;
 
 use std::{collections::BTreeMap, sync::LazyLock};
 
+use kql::Column;
 use serde::Deserialize;
 
 pub use families::{FAMILIES, Family, Lens, UnfitColumn, classic_of, item_table, rows_as};
@@ -22,36 +23,10 @@ pub enum Profile {
     Timespan,
 }
 
-/// A column's type, named as Kusto names it.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
-#[serde(rename_all = "lowercase")]
-pub enum ColumnType {
-    Bool,
-    Datetime,
-    Dynamic,
-    Int,
-    Long,
-    Real,
-    String,
-    Timespan,
-}
-
-impl ColumnType {
-    fn of(name: &str) -> Option<Self> {
-        Self::deserialize(serde::de::value::StrDeserializer::<serde::de::value::Error>::new(name)).ok()
-    }
-}
-
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Column {
-    pub name: String,
-    pub kind: ColumnType,
-}
-
 #[derive(Clone, Debug)]
 pub struct TableSchema {
     pub name: String,
-    pub columns: Vec<Column>,
+    pub columns: kql::Schema,
 }
 
 impl TableSchema {
@@ -70,7 +45,7 @@ struct SchemaFile {
     common: String,
     tables: BTreeMap<String, String>,
     standalone: BTreeMap<String, String>,
-    overrides: BTreeMap<String, BTreeMap<String, BTreeMap<String, ColumnType>>>,
+    overrides: BTreeMap<String, BTreeMap<String, BTreeMap<String, String>>>,
 }
 
 static DOCUMENTED: LazyLock<Vec<TableSchema>> = LazyLock::new(|| read(Profile::Documented));
@@ -101,7 +76,7 @@ fn read(profile: Profile) -> Vec<TableSchema> {
     for (name, changed) in overrides.into_iter().flatten() {
         let columns = tables.iter_mut().filter(|it| it.name == *name).flat_map(|it| &mut it.columns);
         for column in columns {
-            column.kind = changed.get(&column.name).copied().unwrap_or(column.kind);
+            column.kind = changed.get(&column.name).and_then(|it| it.parse().ok()).unwrap_or(column.kind);
         }
     }
     tables
@@ -110,14 +85,15 @@ fn read(profile: Profile) -> Vec<TableSchema> {
 /// Reads `name:type, name:type`.
 fn columns(text: &str) -> Vec<Column> {
     let pairs = text.split(", ").filter_map(|it| it.split_once(':'));
-    pairs.filter_map(|(name, kind)| Some(Column { name: name.to_owned(), kind: ColumnType::of(kind)? })).collect()
+    pairs.filter_map(|(name, kind)| Some(Column::new(name, kind.parse().ok()?))).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use kql::Type;
 
-    fn kind(table_name: &str, column: &str, profile: Profile) -> Option<ColumnType> {
+    fn kind(table_name: &str, column: &str, profile: Profile) -> Option<Type> {
         table(table_name, profile)?.column(column).map(|it| it.kind)
     }
 
@@ -133,9 +109,9 @@ mod tests {
         for (name, text) in file["standalone"].as_object().unwrap() {
             assert_eq!(table(name, Profile::Documented).unwrap().columns.len(), count(text), "{name}");
         }
-        assert_eq!(kind("requests", "timestamp", Profile::Documented), Some(ColumnType::Datetime));
-        assert_eq!(kind("AppRequests", "Success", Profile::Documented), Some(ColumnType::Bool));
-        assert_eq!(kind("FunctionAppLogs", "LevelId", Profile::Documented), Some(ColumnType::Int));
+        assert_eq!(kind("requests", "timestamp", Profile::Documented), Some(Type::DateTime));
+        assert_eq!(kind("AppRequests", "Success", Profile::Documented), Some(Type::Bool));
+        assert_eq!(kind("FunctionAppLogs", "LevelId", Profile::Documented), Some(Type::Int));
         assert_eq!(kind("requests", "Timestamp", Profile::Documented), None);
     }
 
@@ -148,8 +124,8 @@ mod tests {
                 assert_eq!(is_changed, is_duration, "{} {}", one.name, one_column.name);
             }
         }
-        assert_eq!(kind("requests", "duration", Profile::Documented), Some(ColumnType::Real));
-        assert_eq!(kind("dependencies", "duration", Profile::Timespan), Some(ColumnType::Timespan));
-        assert_eq!(kind("AppRequests", "DurationMs", Profile::Timespan), Some(ColumnType::Real));
+        assert_eq!(kind("requests", "duration", Profile::Documented), Some(Type::Real));
+        assert_eq!(kind("dependencies", "duration", Profile::Timespan), Some(Type::TimeSpan));
+        assert_eq!(kind("AppRequests", "DurationMs", Profile::Timespan), Some(Type::Real));
     }
 }

@@ -3,8 +3,8 @@
 use serde_json::{Number, Value};
 use time::{Month, OffsetDateTime, PrimitiveDateTime, Time, UtcOffset, format_description::well_known::Rfc3339};
 
-use super::ColumnType;
 use custom_handler::clock;
+use kql::Type;
 
 /// Digits of a second that a time has in Kusto: its tick is 100 ns.
 const DIGITS: usize = 7;
@@ -30,20 +30,20 @@ pub struct ReadTime {
 ///
 /// # Errors
 /// When the value is not of that type.
-pub fn typed(kind: ColumnType, value: &Value) -> Result<Option<Value>, Unfit> {
-    if let ColumnType::String = kind {
+pub fn typed(kind: Type, value: &Value) -> Result<Option<Value>, Unfit> {
+    if let Type::String = kind {
         return Ok(Some(Value::String(text(value))));
     }
     if is_null(value) {
         return Ok(None);
     }
     let (name, read) = match kind {
-        ColumnType::Bool => ("truth value", truth(value).map(Value::Bool)),
-        ColumnType::Int | ColumnType::Long => ("whole number", whole(value).map(Value::from)),
-        ColumnType::Real => ("number", real(value).map(Value::Number)),
-        ColumnType::Timespan => ("timespan", real(value).map(Value::Number)),
-        ColumnType::Datetime => ("time", value.as_str().and_then(read_time).map(|it| Value::String(it.text))),
-        ColumnType::Dynamic | ColumnType::String => ("JSON", Some(dynamic(value))),
+        Type::Bool => ("truth value", truth(value).map(Value::Bool)),
+        Type::Int | Type::Long => ("whole number", whole(value).map(Value::from)),
+        Type::Real => ("number", real(value).map(Value::Number)),
+        Type::TimeSpan => ("timespan", real(value).map(Value::Number)),
+        Type::DateTime => ("time", value.as_str().and_then(read_time).map(|it| Value::String(it.text))),
+        Type::Dynamic | Type::Guid | Type::String => ("JSON", Some(dynamic(value))),
     };
     let shown = || text(value).chars().take(60).collect::<String>().escape_debug().to_string();
     read.map(Some).ok_or_else(|| Unfit { kind: name, shown: shown() })
@@ -230,29 +230,29 @@ mod tests {
     fn values_are_of_their_columns_type_or_named() {
         let of = |kind, value: Value| typed(kind, &value).unwrap();
         for value in [json!(null), json!(""), json!("None"), json!("null")] {
-            assert_eq!(of(ColumnType::Real, value), None);
+            assert_eq!(of(Type::Real, value), None);
         }
-        assert_eq!(of(ColumnType::Int, json!("3")), Some(json!(3)));
-        assert_eq!(of(ColumnType::Int, json!(3.0)), Some(json!(3)));
-        assert_eq!(of(ColumnType::Real, json!("3.5")), Some(json!(3.5)));
-        assert_eq!(of(ColumnType::Real, json!("00:00:01.5")), Some(json!(1500.0)));
-        assert_eq!(of(ColumnType::Bool, json!("True")), Some(json!(true)));
-        assert_eq!(of(ColumnType::Bool, json!(0)), Some(json!(false)));
-        assert_eq!(of(ColumnType::String, json!(true)), Some(json!("True")));
-        assert_eq!(of(ColumnType::String, json!(404)), Some(json!("404")));
-        assert_eq!(of(ColumnType::String, json!(null)), Some(json!("")));
-        assert_eq!(of(ColumnType::Dynamic, json!(r#"{"a":"1"}"#)), Some(json!({"a": "1"})));
-        assert_eq!(of(ColumnType::Dynamic, json!("{cut")), Some(json!("{cut")));
+        assert_eq!(of(Type::Int, json!("3")), Some(json!(3)));
+        assert_eq!(of(Type::Int, json!(3.0)), Some(json!(3)));
+        assert_eq!(of(Type::Real, json!("3.5")), Some(json!(3.5)));
+        assert_eq!(of(Type::Real, json!("00:00:01.5")), Some(json!(1500.0)));
+        assert_eq!(of(Type::Bool, json!("True")), Some(json!(true)));
+        assert_eq!(of(Type::Bool, json!(0)), Some(json!(false)));
+        assert_eq!(of(Type::String, json!(true)), Some(json!("True")));
+        assert_eq!(of(Type::String, json!(404)), Some(json!("404")));
+        assert_eq!(of(Type::String, json!(null)), Some(json!("")));
+        assert_eq!(of(Type::Dynamic, json!(r#"{"a":"1"}"#)), Some(json!({"a": "1"})));
+        assert_eq!(of(Type::Dynamic, json!("{cut")), Some(json!("{cut")));
         for (kind, value) in [
-            (ColumnType::Int, json!("3.5")),
-            (ColumnType::Int, json!(true)),
-            (ColumnType::Real, json!("fast")),
-            (ColumnType::Real, json!("NaN")),
-            (ColumnType::Bool, json!("maybe")),
-            (ColumnType::Datetime, json!(5)),
+            (Type::Int, json!("3.5")),
+            (Type::Int, json!(true)),
+            (Type::Real, json!("fast")),
+            (Type::Real, json!("NaN")),
+            (Type::Bool, json!("maybe")),
+            (Type::DateTime, json!(5)),
         ] {
             assert!(typed(kind, &value).is_err(), "{kind:?} {value}");
         }
-        assert_eq!(typed(ColumnType::Int, &json!("x")).unwrap_err().to_string(), "x is no whole number");
+        assert_eq!(typed(Type::Int, &json!("x")).unwrap_err().to_string(), "x is no whole number");
     }
 }
