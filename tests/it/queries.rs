@@ -32,16 +32,33 @@ fn workspace_tables() -> BTreeMap<String, String> {
     text.split("\n\n").map(named).collect()
 }
 
+/// A query of the component as the workspace runs it.
+fn for_workspace(text: &str, tables: &BTreeMap<String, String>) -> String {
+    let is_named = |line: &str, table: &str| {
+        let before = line.strip_suffix(table).map(str::trim_start);
+        before.is_some_and(|it| it.is_empty() || it.ends_with(" = ") || it.ends_with('('))
+    };
+    let is_read = |table: &str| text.lines().any(|it| is_named(it, table));
+    let prelude: String = tables.iter().filter(|it| is_read(it.0)).map(|it| it.1.as_str()).collect();
+    prelude + text
+}
+
+/// `UPDATE=1` writes the workspace's files.
 #[test]
 fn the_workspaces_query_is_the_components_after_the_names_of_its_tables() {
     let tables = workspace_tables();
     for lab in LABS {
-        let (component, workspace) = (queries(lab, "component"), queries(lab, "workspace"));
+        let component = queries(lab, "component");
+        if std::env::var_os("UPDATE").is_some() {
+            for (name, text) in &component {
+                let path = root().join(format!("load/{lab}/queries/workspace/{name}"));
+                fs::write(path, for_workspace(text, &tables)).unwrap();
+            }
+        }
+        let workspace = queries(lab, "workspace");
         assert_eq!(component.keys().collect::<Vec<_>>(), workspace.keys().collect::<Vec<_>>());
         for (name, text) in component {
-            let is_read = |table: &str| text.lines().any(|it| it == table || it.ends_with(&format!(" = {table}")));
-            let prelude: String = tables.iter().filter(|it| is_read(it.0)).map(|it| it.1.as_str()).collect();
-            assert_eq!(workspace[&name], prelude + &text, "{name}");
+            assert_eq!(workspace[&name], for_workspace(&text, &tables), "{name}");
         }
     }
 }
