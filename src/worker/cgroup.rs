@@ -36,14 +36,39 @@ pub fn make(parent: &Path, configure: impl Fn(&Path) -> io::Result<()>) -> Optio
 ///
 /// Looked at are our own cgroup, its parent and its siblings: each terminal or service may have one.
 pub fn remove_leftovers() -> usize {
+    let left = near().filter(|it| is_leftover(it)).filter(|it| fs::remove_dir(it).is_err());
+    // One that is seen twice is gone the second time.
+    left.filter(|it| it.exists()).count()
+}
+
+/// What the kernel tells of a worker's cgroup.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Usage {
+    /// Processes that were killed for memory.
+    pub oom_kills: u64,
+    /// The most that was used, since the last worker was started in it; not every kernel tells.
+    pub peak_bytes: Option<u64>,
+}
+
+/// Reads the cgroup of a front's worker; none where the worker has none of its own.
+pub fn usage(front_pid: u32) -> Option<Usage> {
+    let name = format!("{PREFIX}{front_pid}");
+    let group = near().find(|it| it.file_name().is_some_and(|it| it == name.as_str()))?;
+    let text = |file: &str| fs::read_to_string(group.join(file)).ok();
+    let events = text("memory.oom_control").or_else(|| text("memory.events"))?;
+    let oom_kills = events.lines().find_map(|it| it.strip_prefix("oom_kill "))?.trim().parse().ok()?;
+    let peak = text("memory.max_usage_in_bytes").or_else(|| text("memory.peak"));
+    Some(Usage { oom_kills, peak_bytes: peak.and_then(|it| it.trim().parse().ok()) })
+}
+
+/// Groups where workers' groups are made: in our own, in the one around it, and in those beside it.
+fn near() -> impl Iterator<Item = PathBuf> {
     let own = [own_v1(), own_v2()].into_iter().flatten().map(|it| it.path);
-    let near = own.flat_map(|own| {
+    let around = own.flat_map(|own| {
         let siblings = own.parent().map(children).unwrap_or_default();
         own.parent().map(Path::to_owned).into_iter().chain([own]).chain(siblings)
     });
-    let left = near.flat_map(|it| children(&it)).filter(|it| is_leftover(it)).filter(|it| fs::remove_dir(it).is_err());
-    // One that is seen twice is gone the second time.
-    left.filter(|it| it.exists()).count()
+    around.flat_map(|it| children(&it))
 }
 
 fn children(folder: &Path) -> Vec<PathBuf> {

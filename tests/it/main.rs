@@ -3,6 +3,7 @@
 
 mod azurite;
 mod blob_trigger;
+mod bundles;
 #[path = "../../crates/durable/tests/it/decoded.rs"]
 mod decoded;
 mod dotnet_files;

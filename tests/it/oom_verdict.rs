@@ -3,15 +3,12 @@
 use std::{collections::BTreeMap, fs};
 
 use custom_handler::clock;
-use lab::{
-    evidence::{Criterion, CriterionResult, Verdict},
-    labs::{
-        Lab, judge,
-        oom::{OomLab, OomRows},
-    },
-};
+use lab::judgement::{Criterion, CriterionResult, Judged, Verdict};
 use serde_json::{Value, json};
+use tempfile::TempDir;
 use time::{Duration, OffsetDateTime, macros::datetime};
+
+use crate::bundles::{bundle, judged_without};
 
 const START: OffsetDateTime = datetime!(2026-04-05 01:30:00 UTC);
 const LIMIT: f64 = 896.0 * 1024.0 * 1024.0;
@@ -40,7 +37,8 @@ impl Run {
                 json!({"counter": "Private Bytes", "value": share * LIMIT}),
             );
             for blob in 0..20 {
-                run.blob(&format!("{phase}/{blob}"), start + 1.0 + f64::from(blob));
+                let class = if blob < 20 - bursts(phase) { "control" } else { "burst" };
+                run.blob((phase, &format!("{phase}/{class}/{blob}")), start + 1.0 + f64::from(blob));
             }
         }
         for (n, exit) in EXITS.into_iter().enumerate() {
@@ -49,21 +47,31 @@ impl Run {
         // One blob that fails five times, is poisoned, and succeeds when it is given another chance.
         for n in 0..5 {
             let cause = if n < 2 { "worker exited 137" } else { "" };
-            run.failure("incident/19", 310.0 + f64::from(n), cause);
+            run.failure("incident/burst/19", 310.0 + f64::from(n), cause);
         }
         run.line(
             315.0,
             "Message has reached MaxDequeueCount of 5. Moving message to queue 'webjobs-blobtrigger-poison'.",
         );
-        run.row("redriven", 500.5, json!({"name": "incident/19"}));
+        run.row("redriven", 500.5, json!({"name": "incident/burst/19"}));
         for (remedy, start, end) in [("none", 0.0, 400.0), ("both", 400.0, 600.0)] {
             run.row("hosts", start, json!({"end": at(end), "remedy": remedy, "front_pid": 7, "front_pid_at_end": 7}));
+            let kills = if remedy == "none" { 2 } else { 0 };
+            run.row("cgroup", end - 1.0, json!({"remedy": remedy, "oomKills": kills}));
         }
+        run.row("actions", 400.0, json!({"action": "remedy applied", "remedy": "both"}));
+        run.row("queue", 5.0, json!({"queue": "trigger", "messages": 1}));
         run
     }
 
     fn row(&mut self, file: &'static str, seconds: f64, mut row: Value) {
         row["timestamp"] = json!(at(seconds));
+        if file.starts_with("tables/") {
+            (row["cloud_RoleName"], row["AppName"]) = (json!("app"), json!("app"));
+        }
+        if file == "tables/FunctionAppLogs" {
+            row["TimeGenerated"] = row["timestamp"].take();
+        }
         self.0.entry(file).or_default().push(row);
     }
 
@@ -73,17 +81,26 @@ impl Run {
     }
 
     fn request(&mut self, name: &str, seconds: f64, success: &str, duration: f64) {
-        let reason = format!("New blob detected(LogsAndContainerScan): input/{name}");
-        let row = json!({"success": success, "duration": duration, "customDimensions": {"TriggerReason": reason}});
+        let number = self.0.get("tables/requests").map_or(0, Vec::len);
+        let (invocation, operation) = (format!("invocation-{number}"), format!("{number:032x}"));
+        let row = json!({
+            "id": format!("{number:016x}"), "operation_Id": operation, "operation_Name": "BlobBufferProcessor",
+            "success": success, "duration": duration, "customDimensions": {"InvocationId": invocation},
+        });
         self.row("tables/requests", seconds, row);
-        self.line(seconds, "Executing 'Functions.BlobBufferProcessor' (…)");
+        let dispatch = json!({
+            "functionName": "BlobBufferProcessor", "invocationId": invocation, "operation_Id": operation,
+            "blob": format!("input/{name}"),
+        });
+        self.row("tables/dispatches", seconds, dispatch);
         self.row("tables/dependencies", seconds, json!({"type": "Azure blob", "success": success}));
-        // The host's own rows are shown, never judged.
+        // The host's own calls say less than the handler's.
         self.row("tables/dependencies", seconds, json!({"type": "Http", "success": "False"}));
     }
 
-    fn blob(&mut self, name: &str, seconds: f64) {
-        let blob = json!({"name": name, "size_bytes": 5, "sha256": "aa"});
+    fn blob(&mut self, (phase, name): (&str, &str), seconds: f64) {
+        let group = name.split('/').nth(1).unwrap();
+        let blob = json!({"name": name, "phase": phase, "group": group, "size_bytes": 5, "sha256": "aa"});
         self.row("manifest", seconds, blob.clone());
         self.row("results", 599.0, blob);
         self.request(name, seconds, "True", 10.0);
@@ -126,7 +143,7 @@ impl Run {
         self.with("tables/traces", |rows| rows.retain(|row| !row["message"].as_str().unwrap().contains(start)))
     }
 
-    fn rows(&self) -> OomRows {
+    fn write(&self) -> TempDir {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("tables")).unwrap();
         for (file, rows) in &self.0 {
@@ -136,11 +153,24 @@ impl Run {
             let text: Vec<u8> = rows.iter().flat_map(line).collect();
             fs::write(folder.path().join(format!("{file}.jsonl")), text).unwrap();
         }
-        OomRows::read(folder.path(), "1/4".parse().unwrap()).unwrap()
+        folder
+    }
+
+    fn judged(&self) -> Judged {
+        bundle("oom", self.write().path(), 896.0).judge().unwrap()
     }
 
     fn judge(&self) -> Vec<Criterion> {
-        judge::<OomLab>(&self.rows()).unwrap()
+        self.judged().verdict.criteria
+    }
+}
+
+/// Blobs of a phase that come at once. Recovery a repeats those of the phases before.
+fn bursts(phase: &str) -> i32 {
+    match phase {
+        "load-1" | "load-2" | "incident" => 2,
+        "recovery-a" => 6,
+        _ => 0,
     }
 }
 
@@ -150,26 +180,32 @@ fn failed(criteria: &[Criterion]) -> Vec<&str> {
 
 #[test]
 fn a_run_as_the_guide_has_it_is_supported() {
-    let run = Run::supported();
-    let criteria = run.judge();
-    assert_eq!(failed(&criteria), [""; 0], "{criteria:#?}");
-    assert_eq!(Verdict::of(&criteria), Verdict::Supported);
-    let counts = OomLab::counts(&run.rows());
+    let judged = Run::supported().judged();
+    assert_eq!(failed(&judged.verdict.criteria), [""; 0], "{:#?}", judged.verdict.criteria);
+    assert_eq!((judged.verdict.verdict, judged.verdict.doubts.len()), (Verdict::Supported, 0));
+    let counts = &judged.verdict.counts;
     let figures = ["uploaded", "processed", "requests", "failed", "retried", "poisoned", "redriven", "exits"];
-    assert_eq!(figures.map(|it| counts[it].as_u64().unwrap()), [120, 120, 125, 5, 4, 1, 1, 2]);
+    assert_eq!(figures.map(|it| counts[it].as_f64().unwrap()), [120.0, 120.0, 125.0, 5.0, 4.0, 1.0, 1.0, 2.0]);
+    let incident = &counts["phases"]["incident"];
+    assert_eq!((&incident["exits"], &incident["failed"], &incident["peak_mib"]), (&json!(2), &json!(5), &json!(887.0)));
+    let grades = ["incident.exits", "incident.same-window", "recovery-b.p95", "consistency.payload"].map(|id| {
+        let found = judged.verdict.criteria.iter().find(|it| it.id == id).unwrap();
+        serde_json::to_value(found.grade).unwrap()
+    });
+    assert_eq!(grades, ["observed", "correlated", "observed", "inferred"]);
 }
 
 #[test]
 fn each_criterion_turns_with_the_rows_it_is_about() {
     let supported = Run::supported;
     let late_errors = |rows: &mut Vec<Value>| {
-        for row in rows.iter_mut().filter(|row| row["Message"].as_str().unwrap().starts_with("MemoryError")) {
+        for row in rows.iter_mut().filter(|row| row["message"].as_str().unwrap().starts_with("MemoryError")) {
             row["timestamp"] = json!(at(390.0));
         }
     };
     let cases: Vec<(Run, &[&str])> = vec![
         // The signs of an incident do not make one unless they come together.
-        (supported().with("tables/FunctionAppLogs", late_errors), &["incident.same-window"]),
+        (supported().with("tables/traces", late_errors), &["incident.same-window"]),
         (
             supported().with("tables/performanceCounters", |rows| rows[3]["value"] = json!(0.7 * LIMIT)),
             &["incident.private-bytes", "incident.same-window", "disproof.never-critical"],
@@ -179,11 +215,12 @@ fn each_criterion_turns_with_the_rows_it_is_about() {
             &["load-1.private-bytes"],
         ),
         (
-            supported().with("tables/performanceCounters", |rows| rows[4]["value"] = json!(0.34 * LIMIT)),
+            supported().with("tables/performanceCounters", |rows| rows[4]["value"] = json!(0.35 * LIMIT)),
             &["recovery-a.private-bytes"],
         ),
         (supported().without_line("Restarting"), &["incident.lifecycle"]),
-        (supported().without_line("the kernel killed"), &["consistency.kills-seen", "consistency.kills-counted"]),
+        (supported().without_line("the kernel killed"), &["consistency.kills-seen"]),
+        (supported().with("cgroup", |rows| rows[0]["oomKills"] = json!(1)), &["consistency.kills-counted"]),
         (supported().with("hosts", |rows| rows[1]["front_pid_at_end"] = json!(8)), &["consistency.front"]),
         (supported().with("results", |rows| rows[7]["sha256"] = json!("bb")), &["consistency.unprocessed"]),
         (
@@ -195,14 +232,35 @@ fn each_criterion_turns_with_the_rows_it_is_about() {
             supported().with("tables/requests", |rows| drop(rows.remove(0))),
             &["consistency.dispatches", "consistency.tries"],
         ),
+        (
+            supported().with("tables/dispatches", |rows| drop(rows.remove(0))),
+            &["consistency.dispatches", "consistency.tries"],
+        ),
         (supported().without_line("could not process"), &["disproof.unrelated-failures"]),
         (supported().with_cut_line("tables/requests"), &["consistency.lines"]),
         (supported().with_cut_line("manifest"), &["consistency.lines"]),
+        (
+            supported().with("manifest", |rows| {
+                rows.iter_mut()
+                    .filter(|it| it["name"] == "recovery-a/burst/19")
+                    .for_each(|it| it["size_bytes"] = json!(9_000_000));
+            }),
+            &["consistency.unprocessed", "checklist.same-load"],
+        ),
+        (supported().with("manifest", |rows| rows[3]["timestamp"] = json!(at(150.0))), &["checklist.in-phase"]),
+        (supported().with("tables/requests", |rows| rows[3]["operation_Id"] = json!("op-0003")), &["checklist.ids"]),
+        (supported().with("tables/requests", |rows| rows[3]["id"] = rows[4]["id"].clone()), &["checklist.ids"]),
+        (
+            supported().with("tables/dependencies", |rows| {
+                rows.iter_mut().take(20).for_each(|it| it["success"] = json!("False"));
+            }),
+            &["baseline.dependencies"],
+        ),
     ];
     for (run, want) in cases {
-        let criteria = run.judge();
-        assert_eq!(failed(&criteria), want, "{criteria:#?}");
-        assert_eq!(Verdict::of(&criteria), Verdict::NotSupported);
+        let judged = run.judged();
+        assert_eq!(failed(&judged.verdict.criteria), want, "{:#?}", judged.verdict.criteria);
+        assert_eq!(judged.verdict.verdict, Verdict::NotSupported);
     }
 }
 
@@ -210,52 +268,87 @@ fn each_criterion_turns_with_the_rows_it_is_about() {
 fn an_incident_that_goes_on_after_the_remedy_is_not_supported() {
     let mut run = Run::supported();
     run.kill(450.0, 1);
-    run.failure("recovery-a/3", 450.0, "worker exited 137");
+    run.failure("recovery-a/burst/15", 450.0, "worker exited 137");
+    let run = run.with("cgroup", |rows| rows[1]["oomKills"] = json!(1));
     let criteria = run.judge();
     let want = ["recovery-a.exits", "recovery-a.failure-rate", "disproof.no-improvement"];
     assert_eq!(failed(&criteria), want);
     let exits = criteria.iter().find(|it| it.id == "recovery-a.exits").unwrap();
-    assert_eq!(exits.rows[0]["timestamp"], json!(at(450.0)), "the row that decided it is named");
+    assert_eq!(
+        (exits.value, exits.query.as_str()),
+        (Some(2.0), "oom-postfix-3.kql"),
+        "the guide counts exits and restarts"
+    );
 }
 
 #[test]
 fn a_lost_blob_is_named() {
-    let run = Run::supported().with("results", |rows| rows.retain(|row| row["name"] != "load-2/4"));
+    let run = Run::supported().with("results", |rows| rows.retain(|row| row["name"] != "load-2/control/4"));
     let criteria = run.judge();
     let lost = criteria.iter().find(|it| it.id == "consistency.unprocessed").unwrap();
-    assert_eq!(lost.observed, "1 (120 sent; load-2/4: no result)");
-    assert_eq!(Verdict::of(&criteria), Verdict::NotSupported);
+    assert_eq!(lost.observed, "1 (load-2/control/4: no result)");
+    assert_eq!(lost.rows[0]["name"], "load-2/control/4", "the row that decided it is named");
 }
 
 #[test]
-fn kills_that_nobody_counts_do_not_keep_a_run_from_being_supported() {
-    let run = Run::supported().with("tables/traces", |rows| {
+fn kills_that_nothing_counts_do_not_keep_a_run_from_being_supported() {
+    let run = Run::supported().with("cgroup", Vec::clear).with("tables/traces", |rows| {
         for row in rows.iter_mut().filter(|row| row["message"].as_str().unwrap().contains("the kernel killed")) {
             row["message"] = json!(" INFO the worker was killed; its memory limit is 896 MiB, enforced by the front");
         }
     });
-    let criteria = run.judge();
-    assert_eq!(failed(&criteria), ["consistency.kills-counted"]);
-    assert_eq!(Verdict::of(&criteria), Verdict::Supported);
+    let judged = run.judged();
+    assert_eq!(failed(&judged.verdict.criteria), ["consistency.kills-counted"]);
+    assert_eq!(judged.verdict.verdict, Verdict::Supported);
 }
 
 #[test]
 fn a_run_without_rows_is_inconclusive_and_no_criterion_passes_by_default() {
-    let criteria = Run(BTreeMap::new()).judge();
-    let passed: Vec<&str> =
-        criteria.iter().filter(|it| it.result == CriterionResult::Pass).map(|it| it.id.as_str()).collect();
-    assert_eq!(passed, ["consistency.unknown"], "no results are no unknown results");
-    assert_eq!(Verdict::of(&criteria), Verdict::Inconclusive);
+    let judged = Run(BTreeMap::new()).judged();
+    let inconclusive = judged.verdict.criteria.iter().filter(|it| it.result == CriterionResult::Inconclusive);
+    assert_eq!(inconclusive.count(), judged.verdict.criteria.len(), "{:#?}", judged.verdict.criteria);
+    assert!(judged.verdict.criteria.iter().all(|it| !it.reason.is_empty()));
+    assert_eq!(judged.verdict.verdict, Verdict::Inconclusive);
+}
+
+#[test]
+fn without_any_one_of_its_tables_a_run_is_inconclusive_and_says_by_name_why() {
+    let run = Run::supported();
+    for file in run.0.keys() {
+        judged_without("oom", run.write().path(), 896.0, &format!("{file}.jsonl"));
+    }
+}
+
+#[test]
+fn rows_that_end_before_a_phase_do_not_make_it_quiet() {
+    for (table, criterion) in [
+        ("tables/traces", "recovery-a.exits"),
+        ("tables/FunctionAppLogs", "recovery-a.memory-errors"),
+        ("tables/requests", "recovery-a.failure-rate"),
+        ("tables/performanceCounters", "recovery-a.private-bytes"),
+    ] {
+        let time = if table == "tables/FunctionAppLogs" { "TimeGenerated" } else { "timestamp" };
+        let run = Run::supported().with(table, |rows| rows.retain(|row| row[time].as_str() < Some(&at(400.0))));
+        let judged = run.judged();
+        let found = judged.verdict.criteria.iter().find(|it| it.id == criterion).unwrap();
+        assert_eq!(found.result, CriterionResult::Inconclusive, "{table}: {found:#?}");
+        assert!(found.reason.contains("no rows in the phase recovery-a"), "{}", found.reason);
+        assert_ne!(judged.verdict.verdict, Verdict::Supported, "{table}");
+    }
 }
 
 #[test]
 fn the_timeline_tells_the_incident_in_order() {
-    let text = OomLab::timeline(&Run::supported().rows());
+    let folder = Run::supported().write();
+    let bundle = bundle("oom", folder.path(), 896.0);
+    bundle.keep(&bundle.judge().unwrap()).unwrap();
+    let text = fs::read_to_string(folder.path().join("timeline.csv")).unwrap();
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(lines[0], "time_utc,phase,signal,observation,interpretation");
     let at = |part: &str| lines.iter().position(|line| line.contains(part)).unwrap_or_else(|| panic!("{part}: {text}"));
     assert!(at("baseline,performanceCounters") < at("load-1,performanceCounters"));
     assert!(at("incident,traces,Worker process exited") < at("incident,traces,warn: Restarting"));
     assert!(at("incident,traces,Worker process started") < at("recovery-a,traces,no worker exit"));
+    assert!(at("remediation,runbook action,remedy applied: both") > at("incident,traces,Worker process exited"));
     assert!(lines[at("incident,performanceCounters")].ends_with("\"Private Bytes 887 MiB, 0.99 L\",critical band"));
 }

@@ -6,5 +6,6 @@ pub mod commands;
 pub mod emulator;
 pub mod evidence;
 pub mod ingestion;
+pub mod judgement;
 pub mod labs;
 pub mod machine;

@@ -13,6 +13,7 @@ use url::Url;
 
 use super::redrive::only_trigger_queue;
 use crate::machine::{storage::Storage, workspace::Workspace};
+use incident_labs::worker::cgroup::Usage;
 
 /// What a lab asks for before it writes anything.
 #[derive(Debug)]
@@ -104,6 +105,11 @@ pub trait RunningApp {
 
     /// Process id of its handler, where that can be known.
     fn handler_pid(&self) -> Option<u32> {
+        None
+    }
+
+    /// What the kernel counts of its worker's memory, where it runs here and has a cgroup of its own.
+    fn worker_usage(&self) -> Option<Usage> {
         None
     }
 

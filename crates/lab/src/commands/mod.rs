@@ -6,6 +6,7 @@ pub mod bench;
 pub mod collect;
 mod handler;
 pub mod import;
+pub mod judge;
 pub mod load;
 pub mod package;
 pub mod process;
@@ -14,6 +15,7 @@ pub mod redrive;
 pub mod run;
 pub mod stage;
 pub mod start;
+pub mod verify;
 
 use std::process::ExitCode;
 
@@ -39,6 +41,8 @@ pub enum Command {
     Bench(bench::Bench),
     Redrive(redrive::Redrive),
     Query(query::Query),
+    Judge(judge::Judge),
+    Verify(verify::Verify),
     Collect(collect::Collect),
     Import(import::Import),
 }
@@ -60,6 +64,8 @@ impl Command {
             Self::Bench(it) => it.run().await,
             Self::Redrive(it) => it.run().await,
             Self::Query(it) => it.run(),
+            Self::Judge(it) => it.run(),
+            Self::Verify(it) => it.run(),
             Self::Collect(it) => it.run().await,
             Self::Import(it) => it.run(),
         }

@@ -26,7 +26,10 @@ use crate::{
         workspace::Workspace,
     },
 };
-use incident_labs::blob::MIB;
+use incident_labs::{
+    blob::MIB,
+    worker::cgroup::{self, Usage},
+};
 
 /// How long a handler may take to start.
 const READY_WITHIN: Duration = Duration::from_secs(30);
@@ -124,6 +127,10 @@ impl RunningApp for Session {
 
     fn handler_pid(&self) -> Option<u32> {
         self.host.pid()
+    }
+
+    fn worker_usage(&self) -> Option<Usage> {
+        cgroup::usage(self.host.pid()?)
     }
 
     fn hold_blob_trigger(&self) -> bool {

@@ -1,6 +1,6 @@
 //! Bands of a measured quantity. Where each ends is data in a lab's criteria file; whatever draws or judges reads it there.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// One band: from the end of the band before it to its own.
 #[derive(Clone, Debug, Deserialize)]
@@ -18,6 +18,18 @@ fn no_end() -> f64 {
     f64::INFINITY
 }
 
+/// A band in MB.
+#[derive(Clone, Debug, Serialize)]
+pub struct BandEdges {
+    pub name: String,
+    pub words: String,
+    #[serde(rename = "fromMB")]
+    pub from_mb: f64,
+    /// None for the last.
+    #[serde(rename = "toMB")]
+    pub to_mb: Option<f64>,
+}
+
 /// Bands from the lowest to the highest.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(transparent)]
@@ -25,7 +37,7 @@ pub struct Bands(Vec<Band>);
 
 impl Bands {
     /// Whether each band ends above the one before it, and the last alone has no end.
-    pub(super) fn are_in_order(&self) -> bool {
+    pub fn are_in_order(&self) -> bool {
         let rise = self.0.windows(2).all(|pair| pair[0].ends < pair[1].ends);
         rise && self.0.last().is_none_or(|it| it.ends.is_infinite())
     }
@@ -50,6 +62,18 @@ impl Bands {
     /// The band that a share lies in; a share on an edge belongs to the higher one.
     pub fn of(&self, share: f64) -> Option<&Band> {
         self.0.iter().find(|it| share < it.ends)
+    }
+
+    /// The bands of a worker with a limit of so many MB.
+    pub fn edges_of(&self, limit_mb: f64) -> Vec<BandEdges> {
+        let starts = std::iter::once(0.0).chain(self.edges());
+        let edges = self.0.iter().zip(starts).map(|(band, start)| BandEdges {
+            name: band.name.clone(),
+            words: band.words.clone(),
+            from_mb: start * limit_mb,
+            to_mb: band.ends.is_finite().then_some(band.ends * limit_mb),
+        });
+        edges.collect()
     }
 
     /// Shares at which one band ends and the next begins.

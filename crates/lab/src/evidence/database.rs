@@ -6,10 +6,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 
 use super::{
     jsonl,
+    phases_file::PhasesFile,
     schema::{self, Profile, classic_of, rows_as},
 };
 use custom_handler::clock;
@@ -31,9 +32,10 @@ pub struct Loaded {
     pub notes: Vec<String>,
 }
 
-/// The columns of all tables of the schema.
+/// The columns of all tables that are known: of the telemetry, and the lab's own.
 pub fn documented(profile: Profile) -> kql::Schemas {
-    schema::tables(profile).iter().map(|it| (it.name.clone(), it.columns.clone())).collect()
+    let all = schema::tables(profile).iter().chain(schema::own_tables());
+    all.map(|it| (it.name.clone(), it.columns.clone())).collect()
 }
 
 /// Reads the tables of these names.
@@ -43,14 +45,17 @@ pub fn documented(profile: Profile) -> kql::Schemas {
 pub fn load(folder: &Path, names: &BTreeSet<String>, profile: Profile) -> Result<Loaded, ReadError> {
     let now = clock::utc_now().unix_timestamp_nanos();
     let mut loaded = Loaded { database: Database::at(now), notes: Vec::new() };
-    let is_known = |name: &&String| schema::table(name, profile).is_some() || path(folder, name).is_file();
+    let is_known = |name: &&String| known(name, profile).is_some() || file(folder, name).is_file();
     for name in names.iter().filter(is_known) {
-        let path = path(folder, classic_of(name));
-        let rows = rows(folder, classic_of(name))?;
-        if !path.exists() {
-            loaded.notes.push(format!("table {name} is empty: there is no {}", path.display()));
+        let rows = match name.as_str() {
+            schema::FILES => counted(folder)?,
+            schema::PHASES if !file(folder, name).exists() => given(folder),
+            name => rows(folder, name)?,
+        };
+        if let Some(why) = missing(folder, name).filter(|_| !file(folder, name).exists()) {
+            loaded.notes.push(why);
         }
-        let (columns, rows) = match schema::table(name, profile) {
+        let (columns, rows) = match known(name, profile) {
             Some(known) => (known.columns.clone(), rows_as(name, &rows)),
             None => (inferred(&rows), rows),
         };
@@ -63,6 +68,50 @@ pub fn load(folder: &Path, names: &BTreeSet<String>, profile: Profile) -> Result
         loaded.database.insert(name.clone(), Table::new(columns.clone(), typed));
     }
     Ok(loaded)
+}
+
+fn known(name: &str, profile: Profile) -> Option<&'static schema::TableSchema> {
+    schema::table(name, profile).or_else(|| schema::own_table(name))
+}
+
+/// Why a table of a run's folder cannot be told from.
+pub fn missing(folder: &Path, table: &str) -> Option<String> {
+    if table == schema::FILES || (table == schema::PHASES && !given(folder).is_empty()) {
+        return None;
+    }
+    let classic = classic_of(table);
+    let name = schema::own_file(table).unwrap_or_else(|| format!("tables/{classic}.jsonl"));
+    match std::fs::metadata(file(folder, table)) {
+        Err(_) => Some(format!("the table {table} is missing: there is no {name}")),
+        Ok(it) if it.len() == 0 && !schema::may_be_empty(table) => {
+            Some(format!("the table {table} is missing: {name} has no rows"))
+        }
+        Ok(_) => None,
+    }
+}
+
+/// What was done and seen, in a run's folder.
+pub const JOURNAL: &str = "journal.jsonl";
+
+/// Lines of each file of the run's folder.
+fn counted(folder: &Path) -> Result<Vec<Json>, ReadError> {
+    let run = run_of(folder);
+    let files = jsonl::files(&run).map_err(|source| ReadError { path: run.clone(), source })?;
+    let row = |(path, bytes): &(PathBuf, Vec<u8>)| {
+        let lines = || bytes.split(|it| *it == b'\n').filter(|it| !it.is_empty());
+        let unreadable = lines().filter(|it| serde_json::from_slice::<serde::de::IgnoredAny>(it).is_err()).count();
+        let name = path.strip_prefix(&run).unwrap_or(path).to_string_lossy();
+        json!({"file": name, "rows": lines().count(), "unreadable": unreadable})
+    };
+    // The journal goes on when the rows are judged.
+    Ok(files.iter().filter(|it| !it.0.ends_with(JOURNAL)).map(row).collect())
+}
+
+/// The phases that an import was given.
+fn given(folder: &Path) -> Vec<Json> {
+    let phases = PhasesFile::beside(folder).ok().flatten().unwrap_or_default().phases;
+    let row = |it: &super::phases_file::NamedPhase| json!({"timestamp": it.start.text, "phase": it.name, "start": it.start.text, "end": it.end.text});
+    phases.iter().map(row).collect()
 }
 
 fn value<'a>(column: &'a Column, row: &Json, unfit: &mut BTreeMap<&'a str, usize>) -> Value {
@@ -79,12 +128,21 @@ fn instead<'a>(column: &str, row: &'a Json) -> Option<&'a Json> {
     if column == "appName" { row.get("cloud_RoleName") } else { None }
 }
 
-fn path(folder: &Path, table: &str) -> PathBuf {
-    folder.join(table).with_extension("jsonl")
+/// A table's file; the folder is a run's `tables`.
+fn file(folder: &Path, table: &str) -> PathBuf {
+    match schema::own_file(table) {
+        Some(record) => run_of(folder).join(record),
+        None => folder.join(classic_of(table)).with_extension("jsonl"),
+    }
+}
+
+/// The run's folder around its tables.
+fn run_of(tables: &Path) -> PathBuf {
+    tables.parent().filter(|_| tables.ends_with("tables")).unwrap_or(tables).to_owned()
 }
 
 fn rows(folder: &Path, table: &str) -> Result<Vec<Json>, ReadError> {
-    let path = path(folder, table);
+    let path = file(folder, table);
     jsonl::read(&path).map_err(|source| ReadError { path, source })
 }
 

@@ -91,7 +91,21 @@ pub fn first<T: DeserializeOwned>(path: &Path) -> io::Result<Option<T>> {
 /// # Errors
 /// When a file cannot be read.
 pub fn unreadable(folder: &Path) -> io::Result<BTreeMap<String, usize>> {
-    let mut found = BTreeMap::new();
+    let is_lost = |line: &&[u8]| !line.is_empty() && serde_json::from_slice::<IgnoredAny>(line).is_err();
+    let counted = files(folder)?.into_iter().map(|(path, bytes)| {
+        // Its writers are done: a last line without an end is cut.
+        let count = bytes.split(|it| *it == b'\n').filter(is_lost).count();
+        (path.file_stem().unwrap_or_default().to_string_lossy().into_owned(), count)
+    });
+    Ok(counted.filter(|it| it.1 > 0).collect())
+}
+
+/// All files of lines in a run's folder and its tables, with their bytes.
+///
+/// # Errors
+/// When a file cannot be read.
+pub fn files(folder: &Path) -> io::Result<Vec<(PathBuf, Vec<u8>)>> {
+    let mut found = Vec::new();
     for place in [folder.to_owned(), folder.join("tables")] {
         let entries = match fs::read_dir(place) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
@@ -100,12 +114,7 @@ pub fn unreadable(folder: &Path) -> io::Result<BTreeMap<String, usize>> {
         for entry in entries {
             let path = entry?.path();
             if path.extension().is_some_and(|it| it == "jsonl") {
-                let is_lost = |line: &&[u8]| !line.is_empty() && serde_json::from_slice::<IgnoredAny>(line).is_err();
-                // Its writers are done: a last line without an end is cut.
-                let bytes = bytes(&path)?;
-                let count = bytes.split(|it| *it == b'\n').filter(is_lost).count();
-                let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-                found.extend((count > 0).then_some((name, count)));
+                found.push((path.clone(), bytes(&path)?));
             }
         }
     }

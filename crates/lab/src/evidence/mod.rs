@@ -1,7 +1,6 @@
-//! What a run leaves behind to be judged by: its folder, its rows read back, criteria, verdict, and the machine it ran on.
+//! What a run leaves behind to be judged by: its folder, its tables, and the machine it ran on.
 
 mod bands;
-mod criteria;
 pub mod database;
 mod doubts;
 mod environment;
@@ -24,10 +23,7 @@ use std::{
 use serde::Serialize;
 use time::{OffsetDateTime, macros::format_description};
 
-pub use bands::{Band, Bands};
-pub use criteria::{
-    Criterion, CriterionResult, Kind, Measure, Measured, Rule, Rules, RulesError, Verdict, VerdictFile, judge,
-};
+pub use bands::{Band, BandEdges, Bands};
 pub use doubts::doubts;
 pub use environment::Environment;
 pub use rows::{END_MONOTONIC, Phases, Row, Rows, Steady, Window, durations, mean, percentile};

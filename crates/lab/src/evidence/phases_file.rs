@@ -172,7 +172,7 @@ impl NamedPhase {
 }
 
 /// A phase's name as a part of a parameter's: `recovery-a` is `recoveryA`.
-fn camel(name: &str) -> String {
+pub fn camel(name: &str) -> String {
     let mut parts = name.split(|it: char| !it.is_ascii_alphanumeric()).filter(|it| !it.is_empty());
     let mut text = parts.next().unwrap_or_default().to_owned();
     for part in parts {

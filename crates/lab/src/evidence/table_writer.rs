@@ -33,10 +33,12 @@ pub enum Table {
     FunctionAppLogs,
     /// One row per work item of the task hub: what it cost, which no table of Azure Monitor tells.
     Episodes,
+    /// One row per invocation that the emulated host dispatched.
+    Dispatches,
 }
 
 impl Table {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Requests,
         Self::Traces,
         Self::Exceptions,
@@ -46,6 +48,7 @@ impl Table {
         Self::CustomEvents,
         Self::FunctionAppLogs,
         Self::Episodes,
+        Self::Dispatches,
     ];
 
     /// The table of a name, as it is spelt.
@@ -65,6 +68,7 @@ impl Table {
             Self::CustomEvents => "customEvents",
             Self::FunctionAppLogs => "FunctionAppLogs",
             Self::Episodes => "episodes",
+            Self::Dispatches => "dispatches",
         }
     }
 }

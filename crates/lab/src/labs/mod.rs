@@ -1,4 +1,4 @@
-//! The labs: each an experiment, its load, its measures and criteria, and its report.
+//! The labs: each an experiment, its load, and the criteria it is judged by.
 //!
 //! A lab is one folder here and one row in [`LABS`]. It sees the app through [`crate::app::running`] alone.
 
@@ -6,22 +6,30 @@ pub mod oom;
 pub mod replay;
 mod run;
 
-use std::{fmt, path::Path, time::Duration};
+use std::{collections::BTreeMap, fmt, time::Duration};
 
 use async_trait::async_trait;
 use clap::{ArgMatches, Command};
 use futures::future::LocalBoxFuture;
-use serde_json::{Map, Value};
 
-pub use run::RunArguments;
+pub use run::{RunArguments, close, tell};
 
 use crate::{
     app::running::{Needs, OpenPlatform, Platform},
-    evidence::{Criterion, Environment, Measure, Rules, RulesError, RunFolder},
+    evidence::{Environment, RunFolder},
+    judgement::{Definition, Rules, RulesError},
 };
 
 /// All labs, in the order in which the command line lists them.
 pub const LABS: &[Entry] = &[Entry::of::<oom::OomLab>(), Entry::of::<replay::ReplayLab>()];
+
+/// Memory of an EP1's instance, in MB: the worker's limit at full scale.
+pub const EP1_LIMIT_MB: f64 = 3584.0;
+
+/// The lab of a name.
+pub fn named(name: &str) -> Option<&'static Entry> {
+    LABS.iter().find(|it| it.name == name)
+}
 
 /// A subcommand's help.
 #[derive(Clone, Copy, Debug)]
@@ -43,16 +51,10 @@ pub trait Lab: clap::Args + fmt::Debug + Sized + 'static {
     const CRITERIA: &'static str;
     /// The guide's phases, which its queries are about: each with the run's own that it covers.
     const PHASES: &'static [(&'static str, &'static [&'static str])];
-    /// Every number its criteria may ask for.
-    const MEASURES: &'static [Measure<Self::Rows>];
-
     /// `lab load NAME`.
     type Load: Load;
     /// The experiment in full: what was asked for, checked against the scenario.
     type Plan;
-    /// What a run left in its folder, read back.
-    type Rows: 'static;
-
     /// Functions its app must have.
     fn functions() -> Vec<&'static str>;
 
@@ -87,43 +89,39 @@ pub trait Lab: clap::Args + fmt::Debug + Sized + 'static {
         Ok(None)
     }
 
-    /// Reads a run's folder.
-    ///
-    /// # Errors
-    /// When a table cannot be read.
-    fn read(&self, folder: &Path) -> anyhow::Result<Self::Rows>;
-
     /// Its criteria.
     ///
     /// # Errors
     /// Never in practice: they are part of the program.
     fn rules() -> Result<Rules, RulesError> {
-        Rules::parse(Self::CRITERIA)
+        Self::definition().rules()
     }
 
-    /// Totals for `verdict.json`, by name.
-    fn counts(rows: &Self::Rows) -> Map<String, Value>;
+    /// The lab as its judge knows it.
+    fn definition() -> Definition {
+        Definition { name: Self::NAME, criteria: Self::CRITERIA }
+    }
 
-    /// `timeline.csv`.
-    fn timeline(rows: &Self::Rows) -> String;
+    /// What the judge gives the queries beside the phases, for a worker with a limit of so many MB.
+    fn parameters(_limit_mb: f64) -> BTreeMap<String, String> {
+        BTreeMap::new()
+    }
 
     /// Share of an EP1 at which it runs, where the lab is scaled.
     fn scale(&self) -> String {
         "1".to_owned()
     }
 
+    /// The worker's limit at that scale.
+    fn limit_mb(&self) -> f64 {
+        EP1_LIMIT_MB
+    }
+
+    /// Whether the remedy is left out on purpose.
+    fn is_control(&self, plan: &Self::Plan) -> bool;
+
     /// Adds to `environment.json` what the lab knows.
-    fn describe(&self, _rows: &Self::Rows, _environment: &mut Environment) {}
-
-    /// Printed above the criteria of a single run: the guide's tables.
-    fn guide_tables(_rows: &Self::Rows) -> String {
-        String::new()
-    }
-
-    /// Printed below the criteria of a single run.
-    fn totals(_counts: &Map<String, Value>) -> String {
-        String::new()
-    }
+    fn describe(&self, plan: &Self::Plan, environment: &mut Environment);
 }
 
 /// The load of a lab by itself, on any account or app. Its value is what the command line asks for.
@@ -134,14 +132,6 @@ pub trait Load: clap::Args {
     /// # Errors
     /// When the other side refuses or is away, or the load cannot be planned as asked for.
     async fn run(self) -> anyhow::Result<u8>;
-}
-
-/// Holds a run's rows against the lab's criteria.
-///
-/// # Errors
-/// When a criterion asks for what the lab does not measure.
-pub fn judge<L: Lab>(rows: &L::Rows) -> Result<Vec<Criterion>, RulesError> {
-    crate::evidence::judge(&L::rules()?, L::MEASURES, rows)
 }
 
 /// A lab as the command line has it.
@@ -155,9 +145,9 @@ pub struct Entry {
     /// `lab load NAME`.
     pub load_command: fn() -> Command,
     pub load: fn(ArgMatches) -> LocalBoxFuture<'static, anyhow::Result<u8>>,
-    pub rules: fn() -> Result<Rules, RulesError>,
-    /// Names of its measures.
-    pub measures: fn() -> Vec<&'static str>,
+    pub definition: Definition,
+    /// See [`Lab::parameters`].
+    pub parameters: fn(f64) -> BTreeMap<String, String>,
 }
 
 impl Entry {
@@ -168,8 +158,8 @@ impl Entry {
             run: |matches, open| Box::pin(async move { run::run(arguments::<RunArguments<L>>(&matches)?, open).await }),
             load_command: || command::<L::Load>(L::NAME, L::LOAD_HELP),
             load: |matches| Box::pin(async move { arguments::<L::Load>(&matches)?.run().await }),
-            rules: L::rules,
-            measures: || L::MEASURES.iter().map(|it| it.name).collect(),
+            definition: Definition { name: L::NAME, criteria: L::CRITERIA },
+            parameters: L::parameters,
         }
     }
 }
@@ -194,13 +184,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_measure_that_criteria_name_exists_and_every_measure_is_named() {
+    fn every_query_that_criteria_name_is_there_and_parses() {
         for lab in LABS {
-            let rules = (lab.rules)().unwrap();
-            let named: BTreeSet<&str> = rules.criterion.iter().map(|it| it.measure.as_str()).collect();
-            let measures = (lab.measures)();
-            assert_eq!(named, measures.iter().copied().collect(), "{}", lab.name);
-            assert_eq!(named.len(), measures.len(), "{} has a measure twice", lab.name);
+            let rules = lab.definition.rules().unwrap();
+            for rule in &rules.criterion {
+                let text = lab.definition.query(&rule.query).unwrap_or_else(|| panic!("{}: {}", rule.id, rule.query));
+                let text = if rule.keep.is_empty() { text.to_owned() } else { format!("{text}| where {}", rule.keep) };
+                kql::Query::parse(&text).unwrap_or_else(|error| panic!("{}", error.render(&text)));
+            }
+            for query in rules.queries() {
+                assert!(lab.definition.query(query).is_some(), "{query}");
+            }
+            let ids: BTreeSet<&str> = rules.criterion.iter().map(|it| it.id.as_str()).collect();
+            assert_eq!(ids.len(), rules.criterion.len(), "{} has an id twice", lab.name);
         }
     }
 

@@ -1,18 +1,20 @@
 //! What every `lab run` does alike: plan, find a platform, carry out, read back, judge, write down, tell.
 
 use std::{
+    collections::BTreeMap,
     fs,
     io::{IsTerminal, stdout},
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context, anyhow};
-use serde_json::{Map, Value};
+use serde_json::json;
 
-use super::{Lab, judge};
+use super::Lab;
 use crate::{
     app::running::{AppRequest, AppStart, OpenPlatform, Platform, RunningApp},
-    evidence::{Criterion, Environment, RunFolder, Verdict, VerdictFile, doubts, phases_file::PhasesFile, render},
+    evidence::{Environment, RunFolder, phases_file::PhasesFile},
+    judgement::{Bundle, Definition, Journal, Judged, Manifest, Origin, Step, render},
     machine::{
         exit::interrupted,
         log,
@@ -64,31 +66,94 @@ pub(super) async fn run<L: Lab>(arguments: RunArguments<L>, open: OpenPlatform) 
     if let Some(code) = lab.side_experiment(&*platform, &evidence, json).await? {
         return Ok(code);
     }
-    let mut judged = Vec::new();
+    let runner = Runner { lab: &lab, plan: &plan, platform: &*platform, runs };
     for number in 1..=runs {
         let folder = if runs == 1 { evidence.clone() } else { evidence.part(&format!("run-{number}"))? };
         platform.clear().await?;
-        lab.carry_out(&plan, &*platform, &folder).await?;
-        let run = Judged::read(&lab, (&*platform, runs), &folder)?;
-        if runs > 1 {
-            let verdict = run.clone().verdict(&lab);
-            err(&format!("run {number} of {runs}: {}", verdict.verdict));
-            folder.write_json("verdict.json", &verdict).context("write verdict.json")?;
+        runner.run_once(&folder).await?;
+        let (verdict, seal) = runner.close(&folder, 0)?;
+        if runs == 1 {
+            return tell(&verdict, folder.path(), &seal, json);
         }
-        judged.push(run);
+        err(&format!("run {number} of {runs}: {}", verdict.verdict.verdict));
     }
-    let judged = if let [only] = judged.as_slice() { only.clone() } else { Judged::over::<L>(&judged)? };
-    let (guide_tables, totals) = (judged.guide_tables.clone(), judged.totals.clone());
-    let verdict = judged.verdict(&lab);
-    evidence.write_json("verdict.json", &verdict).context("write verdict.json")?;
+    runner.describe(&evidence)?;
+    let (verdict, seal) = runner.close(&evidence, runs.into())?;
+    tell(&verdict, evidence.path(), &seal, json)
+}
+
+/// An experiment, and where it takes place.
+struct Runner<'a, L: Lab> {
+    lab: &'a L,
+    plan: &'a L::Plan,
+    platform: &'a dyn Platform,
+    runs: u16,
+}
+
+impl<L: Lab> Runner<'_, L> {
+    /// Carries the experiment out; what it is judged by is in the folder then.
+    async fn run_once(&self, folder: &RunFolder) -> anyhow::Result<()> {
+        let journal = Journal::of(folder.path());
+        journal.add(Step::Hypothesis, L::rules()?.hypothesis.trim(), json!({}))?;
+        self.lab.carry_out(self.plan, self.platform, folder).await?;
+        let phases = PhasesFile::of_run(folder.path(), L::PHASES).context("read the run's phases")?;
+        folder.write_json(PhasesFile::NAME, &phases.to_json()).context("write phases.json")?;
+        self.describe(folder)
+    }
+
+    fn describe(&self, folder: &RunFolder) -> anyhow::Result<()> {
+        let mut environment = Environment::of_machine();
+        environment.note("runs", self.runs);
+        environment.0.extend(self.platform.facts());
+        self.lab.describe(self.plan, &mut environment);
+        folder.write_json("environment.json", &environment).context("write environment.json")
+    }
+
+    /// Judges a folder, and closes it: nothing is written into it after this.
+    fn close(&self, folder: &RunFolder, parts: usize) -> anyhow::Result<(Judged, String)> {
+        let run = folder.path().file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let manifest = Manifest {
+            lab: L::NAME.to_owned(),
+            run,
+            origin: Origin::Run,
+            scale: self.lab.scale(),
+            control: self.lab.is_control(self.plan),
+            parts,
+            parameters: L::parameters(self.lab.limit_mb()),
+            hypothesis: L::rules()?.hypothesis.trim().to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            rows: BTreeMap::new(),
+        };
+        close(L::definition(), folder.path(), manifest)
+    }
+}
+
+/// Judges a folder as its manifest says, writes what follows, and closes the bundle; gives what covers all of it, too.
+///
+/// # Errors
+/// When the folder cannot be read or written.
+pub fn close(definition: Definition, folder: &Path, manifest: Manifest) -> anyhow::Result<(Judged, String)> {
+    let bundle = Bundle::make(definition, folder, manifest)?;
+    let judged = bundle.judge().context("judge the evidence")?;
+    bundle.keep(&judged)?;
+    let seal = bundle.seal()?;
+    Ok((judged, seal))
+}
+
+/// Prints what a folder came to, and gives the exit code.
+pub fn tell(judged: &Judged, folder: &Path, seal: &str, json: bool) -> anyhow::Result<u8> {
+    let verdict = &judged.verdict;
     if json {
-        out(&serde_json::to_string(&verdict)?);
+        out(&serde_json::to_string(verdict)?);
     } else {
         let table = render::table(&verdict.criteria, verdict.verdict, stdout().is_terminal());
-        out(&format!("{guide_tables}{table}"));
+        out(&format!("{}{table}", judged.sheets));
         verdict.doubts.iter().for_each(|it| out(&format!("Nothing follows from this run: {it}")));
-        totals.lines().for_each(out);
-        out(&format!("evidence: {}", evidence.path().display()));
+        judged.summary.trim().lines().for_each(out);
+        out(&format!("evidence: {}", folder.display()));
+        if !seal.is_empty() {
+            out(&format!("seal:     {seal}"));
+        }
     }
     Ok(verdict.verdict.exit_code())
 }
@@ -121,63 +186,4 @@ where
     let Some(path) = file else { return Ok(parse(guide)?) };
     let text = fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
     parse(&text).with_context(|| format!("read {}", path.display()))
-}
-
-/// A run, or all of them, held against the criteria.
-#[derive(Clone)]
-struct Judged {
-    criteria: Vec<Criterion>,
-    doubts: Vec<String>,
-    counts: Map<String, Value>,
-    environment: Environment,
-    /// Printed above the criteria.
-    guide_tables: String,
-    /// Printed below the criteria.
-    totals: String,
-}
-
-impl Judged {
-    fn read<L: Lab>(lab: &L, (platform, runs): (&dyn Platform, u16), folder: &RunFolder) -> anyhow::Result<Self> {
-        let rows = lab.read(folder.path()).context("read the run's tables")?;
-        fs::write(folder.path().join("timeline.csv"), L::timeline(&rows)).context("write timeline.csv")?;
-        let phases = PhasesFile::of_run(folder.path(), L::PHASES).context("read the run's phases")?;
-        folder.write_json(PhasesFile::NAME, &phases.to_json()).context("write phases.json")?;
-        let mut environment = Environment::of_machine();
-        environment.note("runs", runs);
-        environment.0.extend(platform.facts());
-        lab.describe(&rows, &mut environment);
-        folder.write_json("environment.json", &environment).context("write environment.json")?;
-        let counts = L::counts(&rows);
-        let (guide_tables, totals) = (L::guide_tables(&rows), L::totals(&counts));
-        let doubts = doubts(folder.path()).context("read what was lost")?;
-        Ok(Self { criteria: judge::<L>(&rows)?, doubts, counts, environment, guide_tables, totals })
-    }
-
-    /// Medians and spread; the counts of each run.
-    fn over<L: Lab>(runs: &[Self]) -> anyhow::Result<Self> {
-        let criteria: Vec<Vec<Criterion>> = runs.iter().map(|it| it.criteria.clone()).collect();
-        let counts = runs.iter().zip(1..).map(|(run, n)| (format!("run-{n}"), Value::Object(run.counts.clone())));
-        let doubts =
-            runs.iter().zip(1..).flat_map(|(run, n)| run.doubts.iter().map(move |it| format!("run {n}: {it}")));
-        Ok(Self {
-            doubts: doubts.collect(),
-            criteria: Criterion::over_runs(&L::rules()?, &criteria),
-            counts: counts.collect(),
-            environment: runs.last().map(|it| it.environment.clone()).unwrap_or_default(),
-            guide_tables: String::new(),
-            totals: String::new(),
-        })
-    }
-
-    fn verdict<L: Lab>(self, lab: &L) -> VerdictFile {
-        VerdictFile {
-            lab: L::NAME,
-            verdict: Verdict::of(&self.criteria).doubted(&self.doubts),
-            doubts: self.doubts,
-            scale: lab.scale(),
-            criteria: self.criteria,
-            counts: self.counts,
-            environment: self.environment,
-        }
-    }
 }

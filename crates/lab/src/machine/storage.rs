@@ -452,9 +452,16 @@ impl Queue {
     /// # Errors
     /// When the service refuses or is away.
     pub async fn is_empty(&self) -> Result<bool, StorageError> {
+        Ok(self.messages().await? == Some(0))
+    }
+
+    /// How many messages there are, hidden ones included; the service calls that approximate.
+    ///
+    /// # Errors
+    /// When the service refuses or is away.
+    pub async fn messages(&self) -> Result<Option<i64>, StorageError> {
         let properties = self.client.get_properties(None).await.map_err(|it| self.fail("look at", it))?;
-        let count = properties.approximate_messages_count().map_err(|it| self.fail("look at", it))?;
-        Ok(count == Some(0))
+        properties.approximate_messages_count().map_err(|it| self.fail("look at", it))
     }
 
     /// Texts of up to 32 visible messages, left where they are.

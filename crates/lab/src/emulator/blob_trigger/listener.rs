@@ -169,6 +169,7 @@ async fn run_function(
     let call = Call {
         function: function.name.clone(),
         reason: format!("New blob detected(LogsAndContainerScan): {container}/{name}"),
+        blob: format!("{container}/{name}"),
         trigger_details: Some(facts::trigger_details(received, &facts)),
         data,
         metadata,

@@ -30,6 +30,8 @@ pub struct Call {
     pub function: String,
     /// Why, for the log: `New blob detected(LogsAndContainerScan): input/a.bin`.
     pub reason: String,
+    /// The blob it is about, `container/name`; empty for other triggers.
+    pub blob: String,
     /// What the log says about the trigger's message, if anything.
     pub trigger_details: Option<String>,
     /// Input bindings by name, encoded as they go over the wire.
@@ -74,6 +76,7 @@ impl Host {
 
         let name = format!("Functions.{}", call.function);
         tell(Level::Information, format!("Executing '{name}' (Reason='{reason}', Id={})", scope.id));
+        inner.log.dispatched(&scope, &call.blob);
         if let Some(details) = &call.trigger_details {
             tell(Level::Information, format!("Trigger Details: {details}"));
         }

@@ -263,6 +263,18 @@ impl HostLog {
         self.inner.tables.append(Table::Dependencies, &Value::Object(row));
     }
 
+    /// The lab's own record of what was dispatched, beside the host's row of what became of it. `blob` is `container/name`.
+    pub(super) fn dispatched(&self, scope: &Scope, blob: &str) {
+        let mut row = json!({
+            "functionName": scope.function,
+            "invocationId": scope.id,
+            "operation_Id": scope.operation_id,
+            "blob": blob,
+        });
+        Moment::now().stamp(&mut row);
+        self.inner.tables.append(Table::Dispatches, &row);
+    }
+
     fn trace(&self, line: &LogLine) -> Value {
         let mut row = self.common("trace", line.at, self.dimensions(line));
         row.insert("message".into(), json!(line.message));

@@ -2,15 +2,21 @@
 
 use std::fmt;
 
+use anyhow::{Context, anyhow};
 use serde::Serialize;
+use serde_json::Value;
 
-use super::{OomRows, Remedy, Scale, ScaledScenario, driver::Experiment};
+use super::{OomLab, Remedy, Scale, ScaledScenario, driver::Experiment};
 use crate::{
     app::running::Platform,
-    evidence::{RunFolder, Verdict, doubts},
+    evidence::{RunFolder, doubts, phases_file::PhasesFile},
+    judgement::{Asker, Question, Verdict},
+    labs::Lab,
     machine::terminal::err,
 };
-use incident_labs::blob::MIB;
+
+/// The query whose row is a cell.
+const QUERY: &str = "oom-cell.kql";
 
 /// One combination of variant and concurrency, measured under the incident's load.
 #[derive(Clone, Debug, Serialize)]
@@ -43,17 +49,23 @@ pub(super) struct Ablation {
 
 impl Cell {
     /// Reads a cell's figures from its run.
-    pub(super) fn of(run: &OomRows, remedy: Remedy) -> Self {
-        let requests = run.requests_in("").unwrap_or_default();
-        let failed = requests.iter().filter(|row| !row.succeeded()).count();
-        Self {
+    fn of(folder: &RunFolder, remedy: Remedy) -> anyhow::Result<Self> {
+        let phases = PhasesFile::of_run(folder.path(), OomLab::PHASES).context("read the phases")?;
+        folder.write_json(PhasesFile::NAME, &phases.to_json()).context("write phases.json")?;
+        let mut asker = Asker::read(OomLab::definition(), folder.path(), [QUERY].into_iter(), phases, Vec::new())?;
+        let answer = asker.ask(&Question { query: QUERY, asked_by: remedy.name(), ..Question::default() })?;
+        let answer =
+            answer.map_err(|it| anyhow!("nothing can be told with the remedy {}: {}", remedy.name(), it.reason))?;
+        let row = answer.rows().next().unwrap_or_default();
+        let number = |column: &str| row.get(column).and_then(Value::as_f64).unwrap_or_default();
+        Ok(Self {
             remedy: remedy.name(),
-            exits: run.lines("", "Worker process exited with code 137").map_or(0, |it| it.len()),
-            memory_errors: run.memory_errors("").map_or(0, |it| it.len()),
-            peak_mib: run.peak("").map_or(0.0, |row| row.number("value") / MIB as f64).round(),
-            failed_percent: (1000.0 * failed as f64 / requests.len().max(1) as f64).round() / 10.0,
-            p95_ms: run.p95("").unwrap_or_default().round(),
-        }
+            exits: number("exits") as usize,
+            memory_errors: number("memoryErrors") as usize,
+            peak_mib: number("peakMB"),
+            failed_percent: number("failedPercent"),
+            p95_ms: number("p95Ms"),
+        })
     }
 
     fn is_cured(&self) -> bool {
@@ -86,7 +98,7 @@ impl Ablation {
             platform.clear().await?;
             Experiment { load, platform, evidence: &folder }.run_cell(remedy).await?;
             in_doubt.extend(doubts(folder.path())?.into_iter().map(|it| format!("{}: {it}", remedy.name())));
-            cells.push(Cell::of(&OomRows::read(folder.path(), load.scale)?, remedy));
+            cells.push(Cell::of(&folder, remedy)?);
         }
         Ok(Self::new(load.scale, cells, in_doubt))
     }

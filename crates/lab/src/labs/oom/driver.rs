@@ -1,6 +1,6 @@
 //! Carries the experiment out: starts the app under each set of settings, has the load generator drive it, re-drives, collects.
 
-use std::{fs::File, path::PathBuf, process::Stdio, time::Duration};
+use std::{convert::Infallible, fs::File, path::PathBuf, process::Stdio, time::Duration};
 
 use anyhow::{Context, bail, ensure};
 use futures::{StreamExt, TryStreamExt, stream};
@@ -8,17 +8,18 @@ use serde_json::{Value, json};
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
     process::{Child, Command},
-    time::{Instant, interval, sleep},
+    time::{Instant, MissedTickBehavior, interval, sleep},
 };
 
 use super::{OomLab, Remedy, ScaledScenario, events::Event, live::Live, load::CONNECTION};
 use crate::{
     app::{
-        blob_message::BlobMessage,
+        blob_message::{BlobMessage, POISON_QUEUE},
         redrive::redrive,
         running::{AppStart, Platform, RunningApp},
     },
     evidence::{END_MONOTONIC, RunFolder, jsonl::JsonLines, moment::Moment},
+    judgement::{Journal, Step},
     labs::{Lab, run::with_app},
     machine::storage::Storage,
 };
@@ -33,6 +34,11 @@ const QUEUED_WITHIN: Duration = Duration::from_secs(30);
 /// From a phase's last blob to its result or the poison queue: all tries, restarts included.
 const SETTLED_WITHIN: Duration = Duration::from_secs(120);
 const PARALLEL_READS: usize = 8;
+/// Between two looks at the queues.
+const QUEUE_PACE: Duration = Duration::from_secs(1);
+const REDRIVEN: &str = "redriven.jsonl";
+const CGROUP: &str = "cgroup.jsonl";
+const QUEUES: &str = "queue.jsonl";
 
 /// The experiment, where it takes place, and what it leaves.
 #[derive(Debug)]
@@ -43,7 +49,7 @@ pub(super) struct Experiment<'a> {
 }
 
 /// One thing that is done with the app under one set of settings.
-enum Step<'a> {
+enum Task<'a> {
     /// Phases of the scenario.
     Load(&'a [&'a str]),
     /// Blobs in the poison queue get another five tries.
@@ -62,9 +68,9 @@ impl Experiment<'_> {
     /// # Errors
     /// When it could not be carried out; then nothing can be said of the hypothesis.
     pub(super) async fn run(&self, remedy: Remedy) -> anyhow::Result<()> {
-        self.under(Remedy::None, &[Step::Load(&["baseline", "load-1", "load-2", "incident"])]).await?;
+        self.under(Remedy::None, &[Task::Load(&["baseline", "load-1", "load-2", "incident"])]).await?;
         self.note("remedy applied", remedy)?;
-        self.under(remedy, &[Step::Load(&["recovery-a"]), Step::Redrive, Step::Load(&["recovery-b"])]).await
+        self.under(remedy, &[Task::Load(&["recovery-a"]), Task::Redrive, Task::Load(&["recovery-b"])]).await
     }
 
     /// One cell of the ablation: the load of the incident under one set of settings.
@@ -72,26 +78,37 @@ impl Experiment<'_> {
     /// # Errors
     /// As [`Experiment::run`].
     pub(super) async fn run_cell(&self, remedy: Remedy) -> anyhow::Result<()> {
-        self.under(remedy, &[Step::Load(&["recovery-a"])]).await
+        self.under(remedy, &[Task::Load(&["recovery-a"])]).await
     }
 
-    /// Starts the app with a remedy applied, and takes the steps.
-    async fn under(&self, remedy: Remedy, steps: &[Step<'_>]) -> anyhow::Result<()> {
+    /// Starts the app with a remedy applied, and does the tasks.
+    async fn under(&self, remedy: Remedy, tasks: &[Task<'_>]) -> anyhow::Result<()> {
         let start =
             AppStart { settings: remedy.settings(self.load.scale), tables: self.evidence.tables(), pace: Some(PACE) };
+        // One that is missing was taken away; one that is empty says that there was nothing.
+        for file in [REDRIVEN, CGROUP, QUEUES] {
+            self.append(file)?;
+        }
         let bands = OomLab::rules()?.bands;
+        let facts = json!({"remedy": remedy.name(), "settings": Value::from_iter(start.settings.clone())});
+        self.journal().add(Step::Action, "the app is started", facts)?;
         with_app(self.platform, start, async |app| {
             let live = Live::new(self.evidence, self.load.scale, bands);
-            Driver { experiment: self, app, storage: app.storage()?, live }.drive(remedy, steps).await
+            Driver { experiment: self, app, storage: app.storage()?, live }.drive(remedy, tasks).await
         })
         .await
     }
 
     /// Adds a line to the run's list of what was done by hand, as the guide's runbook has it.
     fn note(&self, action: &str, remedy: Remedy) -> anyhow::Result<()> {
+        self.journal().add(Step::Action, action, json!({"remedy": remedy.name()}))?;
         let mut row = json!({"action": action, "remedy": remedy.name()});
         Moment::now().stamp(&mut row);
         Ok(self.append("actions.jsonl")?.write(&row)?)
+    }
+
+    fn journal(&self) -> Journal {
+        Journal::of(self.evidence.path())
     }
 
     fn append(&self, file: &str) -> anyhow::Result<JsonLines> {
@@ -100,17 +117,17 @@ impl Experiment<'_> {
 }
 
 impl Driver<'_> {
-    async fn drive(&mut self, remedy: Remedy, steps: &[Step<'_>]) -> anyhow::Result<()> {
+    async fn drive(&mut self, remedy: Remedy, tasks: &[Task<'_>]) -> anyhow::Result<()> {
         self.app.ready().await?;
         let front_pid = self.app.handler_pid();
         let start = Moment::now();
-        for step in steps {
-            match step {
-                Step::Load(phases) => self.load(phases).await?,
-                Step::Redrive => self.redrive().await?,
-            }
+        let queues = [("trigger", self.app.trigger_queue().await?), ("poison", POISON_QUEUE.to_owned())];
+        let watched = watch(self.storage, queues, self.experiment.append(QUEUES)?);
+        tokio::select! {
+            done = self.work_through(tasks) => done?,
+            stopped = watched => match stopped? {},
         }
-        self.collect().await?;
+        self.note_usage(remedy)?;
         let end = Moment::now();
         let mut row = json!({
             "end": end.timestamp(),
@@ -122,6 +139,26 @@ impl Driver<'_> {
         });
         start.stamp(&mut row);
         Ok(self.experiment.append("hosts.jsonl")?.write(&row)?)
+    }
+
+    async fn work_through(&mut self, tasks: &[Task<'_>]) -> anyhow::Result<()> {
+        for task in tasks {
+            match task {
+                Task::Load(phases) => self.load(phases).await?,
+                Task::Redrive => self.redrive().await?,
+            }
+        }
+        self.collect().await
+    }
+
+    /// What the kernel says of the worker, whatever handler and host say of it.
+    fn note_usage(&self, remedy: Remedy) -> anyhow::Result<()> {
+        let Some(usage) = self.app.worker_usage() else { return Ok(()) };
+        let mut row = json!({
+            "remedy": remedy.name(), "oomKills": usage.oom_kills, "peakBytes": usage.peak_bytes,
+        });
+        Moment::now().stamp(&mut row);
+        Ok(self.experiment.append(CGROUP)?.write(&row)?)
     }
 
     /// Has a load generator of its own process run phases, and holds the trigger back while a burst is copied.
@@ -142,6 +179,7 @@ impl Driver<'_> {
             let Some(line) = line else { break };
             let event: Event = serde_json::from_str(&line).with_context(|| format!("understand {line:?}"))?;
             self.live.on(&event);
+            self.note(&event)?;
             match &event {
                 Event::Burst { .. } => is_held = self.app.hold_blob_trigger(),
                 Event::Copied { prefix, blobs } if is_held => {
@@ -160,6 +198,20 @@ impl Driver<'_> {
             "the load generator ended with {status}: see {}",
             self.log().display()
         );
+        Ok(())
+    }
+
+    /// Puts what begins and ends a phase into the journal.
+    fn note(&self, event: &Event) -> anyhow::Result<()> {
+        let journal = self.experiment.journal();
+        match event {
+            Event::Phase { phase } => journal.add(Step::Action, "a phase begins", json!({"phase": phase}))?,
+            Event::PhaseEnd { phase, unsettled } => {
+                let facts = json!({"phase": phase, "unsettled": unsettled.len()});
+                journal.add(Step::Observation, "a phase is over", facts)?;
+            }
+            _ => {}
+        }
         Ok(())
     }
 
@@ -210,8 +262,14 @@ impl Driver<'_> {
     async fn redrive(&mut self) -> anyhow::Result<()> {
         let names = redrive(self.storage, &self.app.trigger_queue().await?).await?;
         self.live.say(&format!("re-driven {} blobs from the poison queue", names.len()));
+        let facts = json!({"blobs": names.len()});
+        self.experiment.journal().add(
+            Step::Action,
+            "messages of the poison queue are given another five tries",
+            facts,
+        )?;
         let now = clock::timestamp(clock::utc_now());
-        let mut redriven = self.experiment.append("redriven.jsonl")?;
+        let mut redriven = self.experiment.append(REDRIVEN)?;
         for name in &names {
             redriven.write(&json!({"timestamp": now, "name": name}))?;
         }
@@ -246,5 +304,24 @@ impl Driver<'_> {
             results.write(&record)?;
         }
         Ok(())
+    }
+}
+
+/// Notes how many messages wait, again and again. Storage that does not answer is asked another time.
+async fn watch(storage: &Storage, names: [(&str, String); 2], mut rows: JsonLines) -> anyhow::Result<Infallible> {
+    let mut queues = Vec::new();
+    for (kind, name) in &names {
+        queues.push((kind, storage.queue(name).await?));
+    }
+    let mut ticks = interval(QUEUE_PACE);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        for (kind, queue) in &queues {
+            let Ok(Some(messages)) = queue.messages().await else { continue };
+            let mut row = json!({"queue": kind, "messages": messages});
+            Moment::now().stamp(&mut row);
+            rows.write(&row)?;
+        }
     }
 }

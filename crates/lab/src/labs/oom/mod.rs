@@ -6,33 +6,31 @@ mod events;
 mod generator;
 mod live;
 mod load;
-mod measures;
 mod random;
 mod remedy;
-mod run_rows;
 mod scenario;
-mod timeline;
 
-use std::path::Path;
+use std::collections::BTreeMap;
 
 use anyhow::Context;
 use async_trait::async_trait;
-use serde_json::{Map, Value};
 
 pub use load::LoadOom;
 pub use remedy::Remedy;
-pub use run_rows::OomRows;
 pub use scenario::{Plan, PlanError, Scale, ScaledScenario};
 
-use super::{Help, Lab};
+use super::{EP1_LIMIT_MB, Help, Lab};
 use crate::{
     app::running::{Needs, Platform},
-    evidence::{Environment, Measure, RunFolder},
+    evidence::{Environment, RunFolder},
     machine::terminal::out,
 };
 use ablation::Ablation;
 use driver::Experiment;
-use incident_labs::functions;
+use incident_labs::{blob::MIB, functions};
+
+/// Within this time, at full scale, the signs of one incident must be seen together.
+const SAME_WINDOW_SECONDS: f64 = 60.0;
 
 /// The experiment: incident, remedy, recovery.
 #[derive(Debug, clap::Args)]
@@ -54,7 +52,7 @@ impl Lab for OomLab {
         about: "Whole blobs in memory, many at once, until the worker is killed; then blocks, few at once. About 4 minutes",
         after: "\
 Example:     cargo lab run oom --remedy none        (the control: without a remedy it must not be supported)
-Evidence:    evidence/oom/latest: verdict.json, timeline.csv, tables/*.jsonl, manifest.jsonl
+Evidence:    evidence/oom/latest: report.html, verdict.json, kql-session.json, timeline.csv, tables/*.jsonl
 Exit codes:  0 supported; 1 not supported; 2 inconclusive; 3 it could not run; 64 usage",
     };
     const LOAD_HELP: Help = Help {
@@ -69,14 +67,17 @@ Exit codes:  0 every blob was dealt with; 1 some were not in time; 3 it could no
     const CRITERIA: &'static str = include_str!("../../../../../load/oom/criteria.toml");
     const PHASES: &'static [(&'static str, &'static [&'static str])] = &[
         ("baseline", &["baseline"]),
-        ("incident", &["load-1", "load-2", "incident"]),
+        ("load-1", &["load-1"]),
+        ("load-2", &["load-2"]),
+        ("incident", &["incident"]),
+        ("recovery-a", &["recovery-a"]),
+        ("recovery-b", &["recovery-b"]),
+        // The guide's, which has one.
         ("recovery", &["recovery-a", "recovery-b"]),
     ];
-    const MEASURES: &'static [Measure<OomRows>] = measures::MEASURES;
 
     type Load = LoadOom;
     type Plan = Plan;
-    type Rows = OomRows;
 
     fn functions() -> Vec<&'static str> {
         functions::names()
@@ -114,41 +115,33 @@ Exit codes:  0 every blob was dealt with; 1 some were not in time; 3 it could no
         Ok(Some(ablation.verdict().exit_code()))
     }
 
-    fn read(&self, folder: &Path) -> anyhow::Result<OomRows> {
-        OomRows::read(folder, self.load.scale)
-    }
-
-    fn counts(rows: &OomRows) -> Map<String, Value> {
-        measures::counts(rows)
-    }
-
-    fn timeline(rows: &OomRows) -> String {
-        timeline::timeline(rows)
-    }
-
     fn scale(&self) -> String {
         self.load.scale.to_string()
     }
 
-    fn describe(&self, rows: &OomRows, environment: &mut Environment) {
-        environment.note("remedy", self.remedy.name());
-        environment.note("limit", rows.limit());
-        environment.note("dispatch_skew_ms", measures::dispatch_skew_ms(rows));
+    fn limit_mb(&self) -> f64 {
+        (self.load.scale.limit_bytes() / MIB) as f64
     }
 
-    fn totals(counts: &Map<String, Value>) -> String {
-        let count = |name: &str| counts[name].to_string();
-        format!(
-            "{} blobs uploaded, {} processed; {} tries, {} failed, {} retried; {} poisoned and {} re-driven\n\
-             from the first to the last dispatch of a burst: {} ms at most\n",
-            count("uploaded"),
-            count("processed"),
-            count("requests"),
-            count("failed"),
-            count("retried"),
-            count("poisoned"),
-            count("redriven"),
-            count("dispatch_skew_ms")
-        )
+    /// Edges of the bands, and how long a window is in which the signs of one incident must be seen together.
+    fn parameters(limit_mb: f64) -> BTreeMap<String, String> {
+        let edges = Self::rules().map(|it| it.bands.edges_of(limit_mb)).unwrap_or_default();
+        let ends = edges.iter().filter_map(|it| Some((format!("{}MB", it.name), it.to_mb?)));
+        let starts = edges.iter().filter(|it| it.to_mb.is_none()).map(|it| (format!("{}MB", it.name), it.from_mb));
+        let edges = ends.chain(starts).chain([("limitMB".to_owned(), limit_mb)]);
+        let window = (SAME_WINDOW_SECONDS * limit_mb / EP1_LIMIT_MB).max(1.0);
+        edges
+            .map(|(name, mb)| (name, format!("{:.1}", mb)))
+            .chain([("windowSize".to_owned(), format!("{window}s"))])
+            .collect()
+    }
+
+    fn is_control(&self, _: &Plan) -> bool {
+        self.remedy == Remedy::None
+    }
+
+    fn describe(&self, _: &Plan, environment: &mut Environment) {
+        environment.note("remedy", self.remedy.name());
+        environment.note("limit_mb", self.limit_mb());
     }
 }

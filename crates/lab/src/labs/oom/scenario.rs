@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::OomLab;
 use crate::{
     app::preset::EP1_MIB,
-    evidence::RulesError,
+    judgement::RulesError,
     labs::{Lab, run::scenario},
 };
 use incident_labs::{

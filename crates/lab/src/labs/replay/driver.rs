@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+use serde_json::json;
 use tokio::time::sleep;
 
 use super::{ReplayLoad, ReplayPhase, live::Live};
 use crate::{
     app::running::{AppStart, Platform},
     evidence::RunFolder,
+    judgement::{Journal, Step},
     labs::run::with_app,
 };
 
@@ -28,10 +30,14 @@ pub(super) async fn run(
     with_app(platform, start, async |app| {
         let load = ReplayLoad::new(app.url()?, evidence.path().to_owned(), longest);
         let mut live = Live::new(&evidence.tables());
+        let journal = Journal::of(evidence.path());
         for phase in phases {
             live.begin(&phase.name, phase.iterations * phase.instances);
+            journal.add(Step::Action, "a phase's instances are started", json!(phase))?;
             let outcome = watched(load.run(phase), &mut live).await?;
             live.end(outcome.took);
+            let facts = json!({"phase": phase.name, "seconds": outcome.took.as_secs_f64(), "notCompleted": outcome.not_completed.len()});
+            journal.add(Step::Observation, "a phase is over", facts)?;
         }
         Ok(())
     })

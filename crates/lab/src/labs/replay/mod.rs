@@ -4,26 +4,19 @@ mod driver;
 mod generator;
 mod live;
 mod load;
-mod measures;
-mod report;
-mod run_rows;
 mod scenario;
-mod timeline;
-
-use std::path::Path;
 
 use async_trait::async_trait;
-use serde_json::{Map, Value};
+use serde_json::json;
 
 pub use generator::{PhaseOutcome, ReplayLoad, ReplayLoadError};
 pub use load::LoadReplay;
-pub use run_rows::ReplayRows;
 pub use scenario::{ReplayPhase, ReplayScenario, StormArguments};
 
 use super::{Help, Lab};
 use crate::{
     app::running::Platform,
-    evidence::{Measure, RunFolder},
+    evidence::{Environment, RunFolder},
 };
 use incident_labs::functions;
 
@@ -43,7 +36,7 @@ impl Lab for ReplayLab {
         after: "\
 Example:     cargo lab run replay --continue-as-new-every 0      (the control: without the cure it must not be supported)
              cargo lab run replay --iterations 500 --instances 10
-Evidence:    evidence/replay/latest: verdict.json, timeline.csv, instances.jsonl, tables/*.jsonl
+Evidence:    evidence/replay/latest: report.html, verdict.json, kql-session.json, timeline.csv, tables/*.jsonl
 Exit codes:  0 supported; 1 not supported; 2 inconclusive; 3 it could not run; 64 usage",
     };
     const LOAD_HELP: Help = Help {
@@ -56,11 +49,9 @@ Exit codes:  0 every instance completed; 1 some did not; 3 it could not run; 64 
     const CRITERIA: &'static str = include_str!("../../../../../load/replay/criteria.toml");
     const PHASES: &'static [(&'static str, &'static [&'static str])] =
         &[("baseline", &["baseline"]), ("incident", &["incident"]), ("recovery", &["recovery"])];
-    const MEASURES: &'static [Measure<ReplayRows>] = measures::MEASURES;
 
     type Load = LoadReplay;
     type Plan = Vec<ReplayPhase>;
-    type Rows = ReplayRows;
 
     /// Without the blob function there is no worker and no storage to start.
     fn functions() -> Vec<&'static str> {
@@ -80,19 +71,11 @@ Exit codes:  0 every instance completed; 1 some did not; 3 it could not run; 64 
         driver::run(phases, self.storm.longest, platform, evidence).await
     }
 
-    fn read(&self, folder: &Path) -> anyhow::Result<ReplayRows> {
-        Ok(ReplayRows::read(folder)?)
+    fn is_control(&self, phases: &Vec<ReplayPhase>) -> bool {
+        phases.iter().any(|it| it.name == "recovery" && it.continue_as_new_every == 0)
     }
 
-    fn counts(rows: &ReplayRows) -> Map<String, Value> {
-        measures::counts(rows)
-    }
-
-    fn timeline(rows: &ReplayRows) -> String {
-        timeline::csv(rows)
-    }
-
-    fn guide_tables(rows: &ReplayRows) -> String {
-        report::tables(rows) + "\n"
+    fn describe(&self, phases: &Vec<ReplayPhase>, environment: &mut Environment) {
+        environment.note("phases", json!(phases));
     }
 }

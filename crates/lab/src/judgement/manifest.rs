@@ -1,0 +1,100 @@
+//! `manifest.json`: what a bundle is, and how it is to be judged.
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+
+use crate::evidence::{database::JOURNAL, jsonl};
+
+/// Where tables come from.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Origin {
+    /// A run of a lab, with its own records.
+    Run,
+    /// Telemetry from elsewhere.
+    Import,
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Manifest {
+    /// `oom` or `replay`.
+    pub lab: String,
+    /// Name of the run's folder when it was made.
+    pub run: String,
+    pub origin: Origin,
+    /// Share of an EP1, where the lab is scaled.
+    pub scale: String,
+    /// Whether the remedy was left out on purpose.
+    pub control: bool,
+    /// Runs in folders of their own, `run-1` and on; 0 where the bundle is a run.
+    pub parts: usize,
+    /// What the judge gives the queries beside the phases.
+    pub parameters: BTreeMap<String, String>,
+    pub hypothesis: String,
+    /// Version of the lab that judged.
+    pub version: String,
+    /// Lines of each file of rows.
+    pub rows: BTreeMap<String, usize>,
+}
+
+/// A manifest that cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ManifestError {
+    #[error("{} is missing: this is no folder that `lab run` or `lab judge` made a bundle in", path.display())]
+    Missing { path: PathBuf },
+    #[error("read {}", path.display())]
+    Read { path: PathBuf, source: io::Error },
+    #[error("understand {}", path.display())]
+    Invalid { path: PathBuf, source: serde_json::Error },
+}
+
+impl Manifest {
+    pub const FILE: &str = "manifest.json";
+
+    /// Reads a bundle's manifest.
+    ///
+    /// # Errors
+    /// When there is none, or it is not what it should be.
+    pub fn read(folder: &Path) -> Result<Self, ManifestError> {
+        let path = folder.join(Self::FILE);
+        let text = fs::read(&path).map_err(|source| match source.kind() {
+            io::ErrorKind::NotFound => ManifestError::Missing { path: path.clone() },
+            _ => ManifestError::Read { path: path.clone(), source },
+        })?;
+        serde_json::from_slice(&text).map_err(|source| ManifestError::Invalid { path, source })
+    }
+
+    /// Files of rows that are not as the manifest has them, a sentence each.
+    ///
+    /// # Errors
+    /// When a file cannot be read.
+    pub fn doubts(&self, folder: &Path) -> io::Result<Vec<String>> {
+        let now = rows(folder)?;
+        let doubt = |(file, were): (&String, &usize)| match now.get(file) {
+            Some(are) if are == were => None,
+            Some(are) => Some(format!("{file} has {are} lines, and had {were}")),
+            None => Some(format!("{file} is missing, and had {were} lines")),
+        };
+        Ok(self.rows.iter().filter_map(doubt).collect())
+    }
+}
+
+/// Lines of each file of rows in a run's folder and its tables, by path from the folder.
+///
+/// # Errors
+/// When a file cannot be read.
+pub(super) fn rows(folder: &Path) -> io::Result<BTreeMap<String, usize>> {
+    let mut found = BTreeMap::new();
+    for (path, bytes) in jsonl::files(folder)? {
+        let name = path.strip_prefix(folder).unwrap_or(&path).to_string_lossy().into_owned();
+        if name != JOURNAL {
+            found.insert(name, bytes.split(|it| *it == b'\n').filter(|it| !it.is_empty()).count());
+        }
+    }
+    Ok(found)
+}
