@@ -9,7 +9,7 @@ use std::{
 use serde_json::{Value as Json, json};
 
 use super::{
-    jsonl,
+    Steady, jsonl,
     phases_file::PhasesFile,
     schema::{self, Profile, classic_of, rows_as},
 };
@@ -45,12 +45,14 @@ pub fn documented(profile: Profile) -> kql::Schemas {
 pub fn load(folder: &Path, names: &BTreeSet<String>, profile: Profile) -> Result<Loaded, ReadError> {
     let now = clock::utc_now().unix_timestamp_nanos();
     let mut loaded = Loaded { database: Database::at(now), notes: Vec::new() };
+    let run = run_of(folder);
+    let steady = Steady::of_run(&run).map_err(|source| ReadError { path: run, source })?;
     let is_known = |name: &&String| known(name, profile).is_some() || file(folder, name).is_file();
     for name in names.iter().filter(is_known) {
         let rows = match name.as_str() {
             schema::FILES => counted(folder)?,
             schema::PHASES if !file(folder, name).exists() => given(folder),
-            name => rows(folder, name)?,
+            name => rows(folder, name, steady)?,
         };
         if let Some(why) = missing(folder, name).filter(|_| !file(folder, name).exists()) {
             loaded.notes.push(why);
@@ -141,9 +143,13 @@ fn run_of(tables: &Path) -> PathBuf {
     tables.parent().filter(|_| tables.ends_with("tables")).unwrap_or(tables).to_owned()
 }
 
-fn rows(folder: &Path, table: &str) -> Result<Vec<Json>, ReadError> {
+fn rows(folder: &Path, table: &str, steady: Option<Steady>) -> Result<Vec<Json>, ReadError> {
     let path = file(folder, table);
-    jsonl::read(&path).map_err(|source| ReadError { path, source })
+    let mut rows: Vec<Json> = jsonl::read(&path).map_err(|source| ReadError { path, source })?;
+    if let Some(steady) = steady {
+        rows.iter_mut().for_each(|row| steady.correct(row));
+    }
+    Ok(rows)
 }
 
 /// Columns of rows without a schema, in the order of their first appearance. A column has the type of all its values.

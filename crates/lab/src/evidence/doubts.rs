@@ -1,17 +1,24 @@
 //! What keeps anything from following from a run, whatever its criteria say: rows that were not written, a clock that was set.
 
-use std::{fs, io, path::Path};
+use std::{io, path::Path};
 
+use serde::Deserialize;
 use time::{Duration, OffsetDateTime};
 
-use super::Rows;
-use super::row_file::LostRows;
+use super::{jsonl, row_file::LostRows, schema::read_time, steady::LARGEST_DRIFT};
 use custom_handler::clock;
 
-/// How far the wall clock may run from the monotonic one. A time server moves it by half a second in a quarter of an hour.
-const LARGEST_DRIFT: Duration = Duration::SECOND;
 /// Steps of the clock that are told.
 const TOLD: usize = 3;
+
+/// Both clocks of a row.
+#[derive(Deserialize)]
+struct Reading {
+    #[serde(alias = "timestamp", alias = "TimeGenerated")]
+    time: Option<String>,
+    #[serde(rename = "monotonicMs")]
+    monotonic_ms: Option<f64>,
+}
 
 /// Reads a run's folder and gives a sentence for each doubt.
 ///
@@ -34,14 +41,9 @@ fn lost_rows(tables: &Path) -> io::Result<Option<String>> {
 /// Compares both clocks of all rows, in the order of the monotonic one.
 fn clock_steps(folder: &Path) -> io::Result<Vec<String>> {
     let mut readings: Vec<(f64, OffsetDateTime)> = Vec::new();
-    for place in [folder.to_owned(), folder.join("tables")] {
-        let Ok(entries) = fs::read_dir(place) else { continue };
-        for entry in entries {
-            let path = entry?.path();
-            if path.extension().is_some_and(|it| it == "jsonl") {
-                readings.extend(Rows::read(&path)?.0.iter().filter_map(|row| Some((row.monotonic_ms()?, row.at))));
-            }
-        }
+    for (_, bytes) in jsonl::files(folder)? {
+        let rows: Vec<Reading> = jsonl::values(&bytes);
+        readings.extend(rows.into_iter().filter_map(|it| Some((it.monotonic_ms?, read_time(&it.time?)?.at))));
     }
     readings.sort_by(|(one, _), (other, _)| one.total_cmp(other));
     let mut steps = Vec::new();
@@ -71,6 +73,8 @@ fn describe(step: Duration, at: OffsetDateTime) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use serde_json::json;
     use time::macros::datetime;
 

@@ -6,11 +6,12 @@ mod doubts;
 mod environment;
 pub mod jsonl;
 pub mod moment;
+mod numbers;
 pub mod phases_file;
 pub mod render;
 pub mod row_file;
-mod rows;
 pub mod schema;
+mod steady;
 pub mod table_writer;
 mod tail;
 
@@ -26,7 +27,8 @@ use time::{OffsetDateTime, macros::format_description};
 pub use bands::{Band, BandEdges, Bands};
 pub use doubts::doubts;
 pub use environment::Environment;
-pub use rows::{END_MONOTONIC, Phases, Row, Rows, Steady, Window, durations, mean, percentile};
+pub use numbers::percentile;
+pub use steady::{END_MONOTONIC, Steady};
 pub use tail::Tail;
 
 use crate::machine::own_folder::{OwnFolder, Purpose};

@@ -9,7 +9,7 @@ use std::{
 use serde_json::{Map, Value, json};
 
 use super::{
-    Window, jsonl,
+    Steady, jsonl,
     schema::{ReadTime, read_time},
 };
 
@@ -28,12 +28,6 @@ pub struct NamedPhase {
     pub end: ReadTime,
     /// Orchestrations that ran in it.
     pub instance_ids: Vec<String>,
-}
-
-impl NamedPhase {
-    pub fn window(&self) -> Window {
-        Window { start: self.start.at, end: self.end.at }
-    }
 }
 
 /// Why a phases file is not used.
@@ -80,7 +74,10 @@ impl PhasesFile {
     /// # Errors
     /// When a file of the run cannot be read.
     pub fn of_run(folder: &Path, names: &[(&str, &[&str])]) -> io::Result<Self> {
-        let rows: Vec<Value> = jsonl::read(&folder.join("phases.jsonl"))?;
+        let mut rows: Vec<Value> = jsonl::read(&folder.join("phases.jsonl"))?;
+        if let Some(steady) = Steady::of_run(folder)? {
+            rows.iter_mut().for_each(|row| steady.correct(row));
+        }
         let instances: Vec<Value> = jsonl::read(&folder.join("instances.jsonl"))?;
         let request: Option<Value> = jsonl::first(&folder.join("tables/requests.jsonl"))?;
         let app_name = request.as_ref().and_then(|it| it["cloud_RoleName"].as_str()).unwrap_or_default();
@@ -219,7 +216,7 @@ mod tests {
             (incident.start.text.as_str(), &incident.instance_ids[..]),
             ("2026-11-25T13:32:19.0000000Z", &["a".to_owned()][..])
         );
-        assert_eq!(incident.window().end.unix_timestamp() - incident.window().start.unix_timestamp(), 49);
+        assert_eq!((incident.end.at - incident.start.at).whole_seconds(), 49);
         assert!(file.phase("recovery").is_none());
     }
 
