@@ -27,6 +27,7 @@ mod identity;
 mod import;
 mod infra;
 mod ingestion;
+mod judge;
 mod lies;
 mod lifecycle;
 mod memory;

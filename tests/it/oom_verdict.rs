@@ -1,9 +1,12 @@
 //! The OOM lab's criteria, each shown to turn: a run that supports the hypothesis, and the same run with one thing wrong.
 
-use std::{collections::BTreeMap, fs};
+use std::{collections::BTreeMap, fs, path::Path};
 
 use custom_handler::clock;
-use lab::judgement::{Criterion, CriterionResult, Judged, Verdict};
+use lab::{
+    judgement::{Bundle, Criterion, CriterionResult, Judged, Manifest, Verdict, verify},
+    labs::named,
+};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use time::{Duration, OffsetDateTime, macros::datetime};
@@ -351,4 +354,41 @@ fn the_timeline_tells_the_incident_in_order() {
     assert!(at("incident,traces,Worker process started") < at("recovery-a,traces,no worker exit"));
     assert!(at("remediation,runbook action,remedy applied: both") > at("incident,traces,Worker process exited"));
     assert!(lines[at("incident,performanceCounters")].ends_with("\"Private Bytes 887 MiB, 0.99 L\",critical band"));
+}
+
+#[test]
+fn five_runs_are_a_measurement_with_its_spread_and_verify_as_a_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    for number in 1..=5 {
+        let path = folder.path().join(format!("run-{number}"));
+        let run = Run::supported().with("tables/requests", |rows| {
+            rows.iter_mut().take(20).for_each(|it| it["duration"] = json!(10.0 + f64::from(number)));
+        });
+        fs::rename(run.write().keep(), &path).unwrap();
+        close(&path, 0);
+    }
+    close(folder.path(), 5);
+    let verdict: Value = serde_json::from_slice(&fs::read(folder.path().join("verdict.json")).unwrap()).unwrap();
+    assert_eq!((&verdict["verdict"], &verdict["runs"]), (&json!("supported"), &json!(5)), "{verdict:#}");
+    let p95 = verdict["criteria"].as_array().unwrap().iter().find(|it| it["id"] == "baseline.p95").unwrap();
+    assert_eq!((&p95["value"], &p95["grade"]), (&json!(13.0), &json!("measured")));
+    assert_eq!(p95["spread"], json!({"low": 11.0, "high": 15.0, "runs": 5}));
+    let definition = named("oom").unwrap().definition;
+    assert!(verify(definition, folder.path()).unwrap().holds());
+
+    let traces = folder.path().join("run-3/tables/traces.jsonl");
+    let changed = fs::read_to_string(&traces).unwrap().replace("code 137", "code 139");
+    fs::write(&traces, changed).unwrap();
+    let found = verify(definition, folder.path()).unwrap();
+    assert_eq!(found.changed, ["run-3/tables/traces.jsonl"]);
+    let names = |id: &str| found.differences.iter().any(|it| it.starts_with(&format!("run-3: verdict.json: {id} was")));
+    assert!(names("incident.exits") && !names("baseline.p95"), "{found:#?}");
+}
+
+/// Judges and closes a folder as a run does.
+fn close(folder: &Path, parts: usize) {
+    let manifest = Manifest { parts, ..bundle("oom", folder, 896.0).manifest };
+    let closed = Bundle::make(named("oom").unwrap().definition, folder, manifest).unwrap();
+    closed.keep(&closed.judge().unwrap()).unwrap();
+    closed.seal().unwrap();
 }

@@ -127,7 +127,8 @@ async fn a_run_loses_nothing_agrees_with_itself_and_leaves_nothing_behind() {
         assert!(fs::metadata(run.join(file)).unwrap().len() > 0, "{file}");
     }
     assert_no_secret(&run);
-    assert_tables_name_no_place(&run, &bench.path(""));
+    assert_names_no_place(&run, &bench.path(""));
+    assert_verifies("oom", &run, &verdict);
     queries_find_what_the_run_counted(&run, counts);
     assert_eq!(processes_of(&bench.work()), [0; 0]);
     let fronts: Vec<u32> =
@@ -136,8 +137,8 @@ async fn a_run_loses_nothing_agrees_with_itself_and_leaves_nothing_behind() {
     assert!(cgroups_of(&fronts).is_empty(), "{:?}", cgroups_of(&fronts));
 }
 
-/// Telemetry may be shown to others: no table names a path, a user's folder or the machine.
-fn assert_tables_name_no_place(run: &Path, scratch: &Path) {
+/// Evidence is shown to others: no file names a path, a user's folder or the machine.
+pub(crate) fn assert_names_no_place(run: &Path, scratch: &Path) {
     let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
     let user = std::process::Command::new("id").arg("-un").output().unwrap();
     let user = String::from_utf8(user.stdout).unwrap();
@@ -146,18 +147,30 @@ fn assert_tables_name_no_place(run: &Path, scratch: &Path) {
         (root().display().to_string(), "the checkout"),
         (format!("/home/{}", user.trim()), "a home"),
         ("/root".to_owned(), "a home"),
+        ("/sys/fs/cgroup".to_owned(), "a group of the kernel's"),
         (format!("\"{}\"", host.trim()), "the machine"),
         (format!("\"{}\"", user.trim()), "the user"),
     ];
-    let tables: Vec<PathBuf> = fs::read_dir(run.join("tables")).unwrap().map(|it| it.unwrap().path()).collect();
-    assert!(tables.len() >= 7, "{tables:?}");
-    for table in tables {
-        let text = fs::read_to_string(&table).unwrap();
+    let files = WalkDir::new(run).into_iter().map(Result::unwrap).filter(|it| it.file_type().is_file());
+    let files: Vec<PathBuf> = files.map(walkdir::DirEntry::into_path).collect();
+    assert!(files.len() >= 12, "{files:?}");
+    for file in files {
+        let text = fs::read_to_string(&file).unwrap();
         for (place, what) in &places {
             let line = text.lines().find(|it| it.contains(place.as_str()));
-            assert!(line.is_none(), "{} names {what}: {line:?}", table.display());
+            assert!(line.is_none(), "{} names {what}: {line:?}", file.display());
         }
     }
+}
+
+/// The bundle of a run holds, comes to the same verdict again, and is left as it is.
+pub(crate) fn assert_verifies(lab: &str, run: &Path, verdict: &Value) {
+    let ask = |command: &[&str]| Command::new(&*LAB).args(command).arg(run).output().unwrap();
+    let verified = ask(&["verify", "--json"]);
+    assert_eq!(verified.status.code(), Some(0), "{verified:?}");
+    let judged = ask(&["judge", lab, "--json"]);
+    assert_eq!(&serde_json::from_slice::<Value>(&judged.stdout).unwrap(), verdict);
+    assert_eq!(ask(&["verify"]).status.code(), Some(0), "a run's bundle is not changed by judging it");
 }
 
 /// The guide's queries, corrected, over the run's own tables: they find what the verdict counts, each line once.

@@ -18,6 +18,7 @@ use tokio::task::spawn_blocking;
 use crate::{
     handler::{assert_no_secret, free_port, rows},
     harness::{Bench, HANDLER, LAB, Scratch, UNDER_WAY, eventually},
+    run_oom::{assert_names_no_place, assert_verifies},
     task_hub::ReplayLab,
 };
 
@@ -122,6 +123,8 @@ async fn twenty_instances_at_once_end_in_each_phase_and_nothing_is_lost() {
 
     let run = bench.latest().unwrap();
     assert_eq!(verdict_of(&run), verdict, "what is printed is what is kept");
+    assert_names_no_place(&run, &bench.path(""));
+    assert_verifies("replay", &run, &verdict);
     let instances = rows(&run.join("instances.jsonl"));
     let ids: BTreeSet<&str> = instances.iter().map(|it| it["instanceId"].as_str().unwrap()).collect();
     assert_eq!((instances.len(), ids.len()), (60, 60));

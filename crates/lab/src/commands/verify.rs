@@ -6,13 +6,16 @@ use anyhow::{Context, bail};
 use serde_json::json;
 
 use crate::{
-    judgement::{Manifest, Verification, verify},
+    judgement::{Manifest, Verification, sums, verify, verify_files},
     labs::named,
     machine::{
         exit::{EXIT_OK, EXIT_WRONG},
         terminal::out,
     },
 };
+
+/// What `lab run oom --ablation` leaves instead of a verdict.
+const ABLATION: &str = "ablation.json";
 
 /// Check a bundle: its files against its sums, its queries and criteria against its tables.
 #[derive(Debug, clap::Args)]
@@ -37,12 +40,18 @@ impl Verify {
     /// # Errors
     /// When it is no bundle, or cannot be read.
     pub fn run(self) -> anyhow::Result<u8> {
-        let manifest = Manifest::read(&self.folder)?;
-        let lab = named(&manifest.lab).with_context(|| format!("no lab is named {:?}", manifest.lab))?;
-        if !self.folder.join("SHA256SUMS").is_file() {
-            bail!("{} has no SHA256SUMS: the bundle was never closed", self.folder.display());
+        let is_ablation = self.folder.join(ABLATION).is_file();
+        let manifest = if is_ablation { None } else { Some(Manifest::read(&self.folder)?) };
+        if !self.folder.join(sums::FILE).is_file() {
+            bail!("{} has no {}: the bundle was never closed", self.folder.display(), sums::FILE);
         }
-        let verification = verify(lab.definition, &self.folder)?;
+        let verification = match manifest {
+            None => verify_files(&self.folder)?,
+            Some(manifest) => {
+                let lab = named(&manifest.lab).with_context(|| format!("no lab is named {:?}", manifest.lab))?;
+                verify(lab.definition, &self.folder)?
+            }
+        };
         if self.json {
             let mut told = serde_json::to_value(&verification)?;
             told["verified"] = json!(verification.holds());
@@ -60,7 +69,11 @@ fn tell(it: &Verification) {
     }
     it.differences.iter().for_each(|difference| out(&format!("differs  {difference}")));
     let Verification { queries, criteria, verdict, seal, .. } = it;
-    out(&format!("{queries} queries and {criteria} criteria computed again: {verdict}"));
+    if *criteria == 0 {
+        out("the files alone were compared: an ablation has no criteria");
+    } else {
+        out(&format!("{queries} queries and {criteria} criteria computed again: {verdict}"));
+    }
     out(&format!("seal: {seal}"));
     out(if it.holds() { "the bundle holds" } else { "the bundle does NOT hold" });
 }

@@ -27,6 +27,9 @@ use incident_labs::{settings::CONNECTION_STRING, telemetry::GATHER, worker::cgro
 /// How long a worker may take to follow its front.
 const TIDY_TIME: Duration = Duration::from_secs(2);
 
+/// Where the kernel's groups are: their names can tell a user's.
+const CGROUPS: &str = "/sys/fs/cgroup";
+
 /// How often the handler may go on sending when it has nothing left to do.
 const MOST_WAITS: usize = 10;
 
@@ -91,7 +94,8 @@ impl Session {
         check(&previewed, &functions)?;
         HostOptions::new(&previewed)?.check_executable(&previewed)?;
         let azurite = if functions.is_empty() { None } else { Some(Azurite::start(&folder, Ports::Free).await?) };
-        let tables = Tables::open(&folder.tables()).context("open the tables")?;
+        let places = [(script_root.path(), "<app>"), (folder.path(), "<work>"), (Path::new(CGROUPS), "<cgroup>")];
+        let tables = Tables::open(&folder.tables()).context("open the tables")?.naming(&places);
         let telemetry = Collector::start(0, Sink::tables(tables.clone())).await?;
         let destination = script_root.setting(CONNECTION_STRING).unwrap_or_default().trim();
         let sends_telemetry_elsewhere = !destination.is_empty();

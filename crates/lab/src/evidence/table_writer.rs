@@ -79,6 +79,8 @@ pub struct Tables {
     folder: Arc<PathBuf>,
     state: Arc<Mutex<State>>,
     lost: Arc<LostRows>,
+    /// Folders of this machine, each with what stands for it in a row: the longest first.
+    places: Arc<Vec<(String, &'static str)>>,
 }
 
 #[derive(Debug, Default)]
@@ -95,7 +97,21 @@ impl Tables {
     /// When the folder cannot be created.
     pub fn open(folder: &Path) -> io::Result<Self> {
         std::fs::create_dir_all(folder)?;
-        Ok(Self { folder: Arc::new(folder.to_owned()), state: Arc::default(), lost: Arc::new(LostRows::open(folder)) })
+        Ok(Self {
+            folder: Arc::new(folder.to_owned()),
+            state: Arc::default(),
+            lost: Arc::new(LostRows::open(folder)),
+            places: Arc::default(),
+        })
+    }
+
+    /// The same, with names in the place of folders: evidence is given to others, and a path tells them whose machine it was.
+    #[must_use]
+    pub fn naming(mut self, places: &[(&Path, &'static str)]) -> Self {
+        let mut places: Vec<(String, &str)> = places.iter().map(|it| (it.0.display().to_string(), it.1)).collect();
+        places.sort_by_key(|it| std::cmp::Reverse(it.0.len()));
+        self.places = Arc::new(places);
+        self
     }
 
     /// Where a table's rows are.
@@ -108,7 +124,8 @@ impl Tables {
     pub fn append(&self, table: Table, row: &Value) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let name = table.name();
-        match self.try_append(&mut state.files, table, row) {
+        let named = (!self.places.is_empty()).then(|| renamed(row, &self.places));
+        match self.try_append(&mut state.files, table, named.as_ref().unwrap_or(row)) {
             Err(WriteError { source, .. }) => {
                 let is_counted = self.lost.add(name, &source);
                 let failing = state.failing.entry(table).or_default();
@@ -134,6 +151,16 @@ impl Tables {
     }
 }
 
+/// A row with names in the place of folders.
+fn renamed(value: &Value, places: &[(String, &str)]) -> Value {
+    match value {
+        Value::String(text) => Value::String(places.iter().fold(text.clone(), |text, it| text.replace(&it.0, it.1))),
+        Value::Array(items) => items.iter().map(|it| renamed(it, places)).collect(),
+        Value::Object(fields) => fields.iter().map(|(name, it)| (name.clone(), renamed(it, places))).collect(),
+        other => other.clone(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -152,5 +179,17 @@ mod tests {
         let rows: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         assert_eq!(rows.len(), 100);
         assert_eq!(rows.iter().filter(|row| row["message"] == "two").count(), 50);
+    }
+
+    #[test]
+    fn a_row_names_no_folder_of_the_machine() {
+        let folder = tempfile::tempdir().unwrap();
+        let places = [(Path::new("/srv/app"), "<app>"), (Path::new("/srv/app/.lab"), "<work>")];
+        let tables = Tables::open(folder.path()).unwrap().naming(&places);
+        let row = json!({"message": "start /srv/app/handler", "customDimensions": {"log": ["/srv/app/.lab/logs", 7]}});
+        tables.append(Table::Traces, &row);
+        let text = std::fs::read_to_string(tables.path(Table::Traces)).unwrap();
+        let wanted = json!({"message": "start <app>/handler", "customDimensions": {"log": ["<work>/logs", 7]}});
+        assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), wanted);
     }
 }

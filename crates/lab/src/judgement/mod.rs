@@ -10,7 +10,7 @@ mod reduction;
 pub mod render;
 mod rules;
 mod session;
-mod sums;
+pub mod sums;
 mod verdict;
 mod verify;
 
@@ -22,4 +22,4 @@ pub use journal::{Journal, Step};
 pub use manifest::{Manifest, ManifestError, Origin};
 pub use rules::{Kind, Rule, Rules, RulesError};
 pub use verdict::{Verdict, VerdictFile};
-pub use verify::{Verification, verify};
+pub use verify::{Verification, verify, verify_files};

@@ -13,7 +13,7 @@ use walkdir::WalkDir;
 use crate::machine::{log, own_folder::MARKER};
 
 /// Name of the file.
-pub(super) const FILE: &str = "SHA256SUMS";
+pub const FILE: &str = "SHA256SUMS";
 /// Files of the lab's own that are no evidence: the folder's marker, and the log that goes on when the bundle is closed.
 const BESIDE: [&str; 3] = [MARKER, log::FILE, FILE];
 
@@ -26,14 +26,17 @@ struct Line {
 
 /// What differs from the sums.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub(super) struct Differences {
-    pub(super) changed: Vec<String>,
-    pub(super) missing: Vec<String>,
-    pub(super) added: Vec<String>,
+pub struct Differences {
+    pub changed: Vec<String>,
+    pub missing: Vec<String>,
+    pub added: Vec<String>,
 }
 
 /// Writes the sums of all files of a bundle, and gives the last hash, which covers all of them.
-pub(super) fn write(folder: &Path) -> io::Result<String> {
+///
+/// # Errors
+/// When a file cannot be read, or the sums cannot be written.
+pub fn write(folder: &Path) -> io::Result<String> {
     let (mut text, mut before, mut last) = (String::new(), String::new(), String::new());
     for file in files(folder)? {
         last = hash(&before, &folder.join(&file))?;
@@ -45,7 +48,10 @@ pub(super) fn write(folder: &Path) -> io::Result<String> {
 }
 
 /// Compares a bundle's files with its sums; gives the last hash, too.
-pub(super) fn compare(folder: &Path) -> io::Result<(Differences, String)> {
+///
+/// # Errors
+/// When a file cannot be read.
+pub fn compare(folder: &Path) -> io::Result<(Differences, String)> {
     let lines = read(&fs::read_to_string(folder.join(FILE))?);
     let mut differences = Differences::default();
     let mut there: BTreeMap<String, bool> = files(folder)?.into_iter().map(|it| (it, false)).collect();

@@ -46,10 +46,7 @@ impl Verification {
 /// When it is no bundle, or cannot be read.
 pub fn verify(definition: Definition, folder: &Path) -> Result<Verification, BundleError> {
     let bundle = Bundle::open(definition, folder)?;
-    let read = |source| BundleError::Read { path: folder.join(sums::FILE), source };
-    let (found, seal) = sums::compare(folder).map_err(read)?;
-    let (changed, missing, added) = (found.changed, found.missing, found.added);
-    let mut verification = Verification { seal, changed, missing, added, ..Verification::default() };
+    let mut verification = verify_files(folder)?;
     for number in 1..=bundle.manifest.parts {
         let part = part_name(number);
         match verify(definition, &folder.join(&part)) {
@@ -78,6 +75,17 @@ pub fn verify(definition: Definition, folder: &Path) -> Result<Verification, Bun
     verification.changed.sort();
     verification.changed.dedup();
     Ok(verification)
+}
+
+/// Compares a folder's files with its sums alone.
+///
+/// # Errors
+/// When a file cannot be read.
+pub fn verify_files(folder: &Path) -> Result<Verification, BundleError> {
+    let read = |source| BundleError::Read { path: folder.join(sums::FILE), source };
+    let (found, seal) = sums::compare(folder).map_err(read)?;
+    let (changed, missing, added) = (found.changed, found.missing, found.added);
+    Ok(Verification { seal, changed, missing, added, ..Verification::default() })
 }
 
 /// What differs between a file as it is kept and as it comes out now.

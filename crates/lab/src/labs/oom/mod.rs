@@ -23,6 +23,7 @@ use super::{EP1_LIMIT_MB, Help, Lab};
 use crate::{
     app::running::{Needs, Platform},
     evidence::{Environment, RunFolder},
+    judgement::sums,
     machine::terminal::out,
 };
 use ablation::Ablation;
@@ -107,6 +108,7 @@ Exit codes:  0 every blob was dealt with; 1 some were not in time; 3 it could no
         }
         let ablation = Ablation::run(&self.load, platform, evidence).await?;
         evidence.write_json("ablation.json", &ablation).context("write ablation.json")?;
+        sums::write(evidence.path()).context("write the sums")?;
         if json {
             out(&serde_json::to_string(&ablation)?);
         } else {
