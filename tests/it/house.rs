@@ -27,6 +27,7 @@ const ORDER: [(&str, &str); 17] = [
     ("lab", "evidence"),
     ("lab", "judgement"),
     ("lab", "ingestion"),
+    ("lab", "report"),
     ("lab", "app"),
     ("lab", "emulator"),
     ("lab", "labs"),

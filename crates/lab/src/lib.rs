@@ -9,3 +9,4 @@ pub mod ingestion;
 pub mod judgement;
 pub mod labs;
 pub mod machine;
+pub mod report;

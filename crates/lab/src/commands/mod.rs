@@ -12,6 +12,7 @@ pub mod package;
 pub mod process;
 pub mod query;
 pub mod redrive;
+pub mod report;
 pub mod run;
 pub mod stage;
 pub mod start;
@@ -45,6 +46,7 @@ pub enum Command {
     Verify(verify::Verify),
     Collect(collect::Collect),
     Import(import::Import),
+    Report(report::Report),
 }
 
 impl Command {
@@ -68,6 +70,7 @@ impl Command {
             Self::Verify(it) => it.run(),
             Self::Collect(it) => it.run().await,
             Self::Import(it) => it.run(),
+            Self::Report(it) => it.run(),
         }
     }
 }

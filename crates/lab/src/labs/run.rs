@@ -21,6 +21,7 @@ use crate::{
         own_folder::{Purpose, check},
         terminal::{err, out},
     },
+    report::live::LivePage,
 };
 use custom_handler::clock;
 
@@ -44,6 +45,9 @@ pub struct RunArguments<L: Lab> {
     /// Work folder: storage, task hub and logs while it runs; emptied first.
     #[arg(long, default_value = L::WORK)]
     pub folder: PathBuf,
+    /// Serve the run's page while it is under way, and print its address.
+    #[arg(long)]
+    pub watch: bool,
     /// Print verdict.json alone instead of tables.
     #[arg(long)]
     pub json: bool,
@@ -54,7 +58,7 @@ pub struct RunArguments<L: Lab> {
 /// # Errors
 /// When the experiment could not be carried out.
 pub(super) async fn run<L: Lab>(arguments: RunArguments<L>, open: OpenPlatform) -> anyhow::Result<u8> {
-    let RunArguments { experiment: lab, runs, script_root, handler, evidence, folder, json } = arguments;
+    let RunArguments { experiment: lab, runs, script_root, handler, evidence, folder, watch, json } = arguments;
     let plan = lab.plan()?;
     // Before the work folder is emptied.
     check(&evidence, Purpose::Evidence)?;
@@ -63,6 +67,7 @@ pub(super) async fn run<L: Lab>(arguments: RunArguments<L>, open: OpenPlatform) 
     let platform = open(request).await?;
     let evidence = RunFolder::create(&evidence, L::NAME, clock::utc_now()).context("make the run folder")?;
     log::keep_in(evidence.path());
+    let _page = if watch { Some(watched(evidence.path()).await?) } else { None };
     if let Some(code) = lab.side_experiment(&*platform, &evidence, json).await? {
         return Ok(code);
     }
@@ -156,6 +161,13 @@ pub fn tell(judged: &Judged, folder: &Path, seal: &str, json: bool) -> anyhow::R
         }
     }
     Ok(verdict.verdict.exit_code())
+}
+
+/// Serves the page of a run that begins.
+async fn watched(folder: &Path) -> anyhow::Result<LivePage> {
+    let page = LivePage::start(folder.to_owned()).await.context("serve the run's page")?;
+    err(&format!("watch the run: {}", page.url()));
+    Ok(page)
 }
 
 /// Starts the app, has `work` done with it, and stops it when that is done, the app cannot go on, or Ctrl-C is pressed.
