@@ -14,7 +14,7 @@ use syn::{
 use crate::tidy::{files, holds_block, imports_of, root};
 
 /// Rooms from the ground up: each imports only what stands before it. `src/ARCHITECTURE.md` says what they are for.
-const ORDER: [(&str, &str); 17] = [
+const ORDER: [(&str, &str); 18] = [
     ("kql", "language"),
     ("durable", "engine"),
     ("custom_handler", "framework"),

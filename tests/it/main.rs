@@ -4,6 +4,7 @@
 mod azurite;
 mod blob_trigger;
 mod bundles;
+mod compare;
 #[path = "../../crates/durable/tests/it/decoded.rs"]
 mod decoded;
 mod dotnet_files;

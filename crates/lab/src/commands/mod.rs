@@ -4,6 +4,7 @@ pub mod app;
 pub mod azurite;
 pub mod bench;
 pub mod collect;
+pub mod compare;
 mod handler;
 pub mod import;
 pub mod judge;
@@ -47,6 +48,7 @@ pub enum Command {
     Collect(collect::Collect),
     Import(import::Import),
     Report(report::Report),
+    Compare(compare::Compare),
 }
 
 impl Command {
@@ -71,6 +73,7 @@ impl Command {
             Self::Collect(it) => it.run().await,
             Self::Import(it) => it.run(),
             Self::Report(it) => it.run(),
+            Self::Compare(it) => it.run(),
         }
     }
 }

@@ -21,7 +21,7 @@ use crate::{
         own_folder::{Purpose, check},
         terminal::{err, out},
     },
-    report::live::LivePage,
+    report::{self, live::LivePage},
 };
 use custom_handler::clock;
 
@@ -141,6 +141,10 @@ pub fn close(definition: Definition, folder: &Path, manifest: Manifest) -> anyho
     let bundle = Bundle::make(definition, folder, manifest)?;
     let judged = bundle.judge().context("judge the evidence")?;
     bundle.keep(&judged)?;
+    if let Some(beside) = report::beside(folder) {
+        fs::write(folder.join("beside.json"), serde_json::to_vec_pretty(&beside)?).context("write beside.json")?;
+    }
+    report::write(folder).context("make the page")?;
     let seal = bundle.seal()?;
     Ok((judged, seal))
 }
@@ -156,6 +160,7 @@ pub fn tell(judged: &Judged, folder: &Path, seal: &str, json: bool) -> anyhow::R
         verdict.doubts.iter().for_each(|it| out(&format!("Nothing follows from this run: {it}")));
         judged.summary.trim().lines().for_each(out);
         out(&format!("evidence: {}", folder.display()));
+        out(&format!("page:     {}", folder.join(report::FILE).display()));
         if !seal.is_empty() {
             out(&format!("seal:     {seal}"));
         }

@@ -32,12 +32,11 @@ impl Bundle {
     /// # Errors
     /// When a file is missing or cannot be read.
     pub(super) fn read(folder: &Path) -> Result<Self, ReportError> {
-        for missing in ["verdict.json", PhasesFile::NAME] {
-            if !folder.join(missing).is_file() {
-                return Err(ReportError::NoBundle { folder: folder.to_owned(), missing });
-            }
+        if !folder.join("verdict.json").is_file() {
+            return Err(ReportError::NoBundle { folder: folder.to_owned(), missing: "verdict.json" });
         }
-        let phases = PhasesFile::read(&folder.join(PhasesFile::NAME))?;
+        // Without phases there still are criteria to show, and why they are inconclusive.
+        let phases = PhasesFile::beside(&folder.join("tables"))?.unwrap_or_default();
         let verdict = object(folder, "verdict.json")?.unwrap_or_default();
         Self::with(folder, text(&verdict, "lab"), Some(verdict), phases)
     }
