@@ -14,7 +14,7 @@ use syn::{
 use crate::tidy::{files, holds_block, imports_of, root};
 
 /// Rooms from the ground up: each imports only what stands before it. `src/ARCHITECTURE.md` says what they are for.
-const ORDER: [(&str, &str); 18] = [
+const ORDER: [(&str, &str); 19] = [
     ("kql", "language"),
     ("durable", "engine"),
     ("custom_handler", "framework"),
@@ -26,6 +26,7 @@ const ORDER: [(&str, &str); 18] = [
     ("lab", "machine"),
     ("lab", "evidence"),
     ("lab", "judgement"),
+    ("lab", "diagnosis"),
     ("lab", "ingestion"),
     ("lab", "report"),
     ("lab", "app"),

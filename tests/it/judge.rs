@@ -56,7 +56,7 @@ fn over_own_records(lab: &str) -> BTreeSet<String> {
 
 #[test]
 fn the_replay_hypothesis_is_supported_by_what_microsofts_host_wrote() {
-    let scratch = Scratch::new("judged-replay");
+    let scratch = Scratch::new();
     let folder = imported(&scratch, "replay.jsonl.gz", &phases_of("replay.phases.json"));
     let output = lab(&["judge", "replay", "--json"], &folder);
     assert_eq!(output.status.code(), Some(0), "{output:?}");
@@ -88,7 +88,7 @@ fn the_replay_hypothesis_is_supported_by_what_microsofts_host_wrote() {
 
 #[test]
 fn of_the_oom_lab_everything_passes_on_microsofts_host_that_its_rows_can_tell() {
-    let scratch = Scratch::new("judged-oom");
+    let scratch = Scratch::new();
     let folder = imported(&scratch, "telemetry.jsonl.gz", &phases_of("telemetry.phases.json"));
     let output = lab(&["judge", "oom", "--json"], &folder);
     assert_eq!(output.status.code(), Some(2), "{output:?}");
@@ -125,8 +125,8 @@ struct Folder {
 }
 
 impl Folder {
-    fn new(name: &str, tables: &[(&str, Vec<Value>)]) -> Self {
-        let scratch = Scratch::new(name);
+    fn new(tables: &[(&str, Vec<Value>)]) -> Self {
+        let scratch = Scratch::new();
         let tables_folder = scratch.path().join("mine/tables");
         fs::create_dir_all(&tables_folder).unwrap();
         for (table, rows) in tables {
@@ -158,11 +158,11 @@ fn traces(messages: [&str; 3]) -> Vec<Value> {
 #[test]
 fn rows_of_another_app_are_no_proof_of_quiet() {
     let lines = || vec![("traces", traces(["a", "Worker process exited with code 137", "b"]))];
-    let own = Folder::new("judged-own", &lines()).with_phases("app");
+    let own = Folder::new(&lines()).with_phases("app");
     let found = verdict(&lab(&["judge", "oom", "--json"], &own.path()));
     assert_eq!(with(&found, "pass")["recovery-a.exits"]["value"], 0.0);
     assert_eq!(with(&found, "fail")["incident.exits"]["value"], 1.0);
-    let other = Folder::new("judged-other", &lines()).with_phases("another");
+    let other = Folder::new(&lines()).with_phases("another");
     let found = verdict(&lab(&["judge", "oom", "--json"], &other.path()));
     for id in ["recovery-a.exits", "incident.exits", "consistency.payload"] {
         let reason = with(&found, "inconclusive")[id]["reason"].as_str().unwrap().to_owned();
@@ -173,17 +173,17 @@ fn rows_of_another_app_are_no_proof_of_quiet() {
 
 #[test]
 fn a_folder_without_tables_or_phases_is_told_apart() {
-    let scratch = Scratch::new("judged-nothing");
-    let output = lab(&["judge", "oom"], scratch.path());
+    let scratch = Scratch::new();
+    let output = lab(&["judge", "oom"], &scratch.path());
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(64), "{said}");
     assert!(said.contains("has no folder `tables`: make one with `cargo lab import FILE… --folder"), "{said}");
-    let bare = Folder::new("judged-bare", &[("traces", traces(["a", "b", "c"]))]);
+    let bare = Folder::new(&[("traces", traces(["a", "b", "c"]))]);
     let output = lab(&["judge", "replay", "--json"], &bare.path());
     assert_eq!(output.status.code(), Some(2));
     let found = verdict(&output);
     assert_eq!(with(&found, "inconclusive")["incident.growth"]["reason"], "there is no phase incident");
-    assert_eq!(lab(&["verify"], scratch.path()).status.code(), Some(3));
+    assert_eq!(lab(&["verify"], &scratch.path()).status.code(), Some(3));
 }
 
 /// All files of a folder, by path from it.
@@ -198,7 +198,7 @@ fn verified(folder: &Path) -> Value {
 
 #[test]
 fn every_file_of_a_bundle_that_is_changed_missing_or_added_is_named() {
-    let folder = Folder::new("tampered", &[("traces", traces(["a", "b", "c"]))]).with_phases("app");
+    let folder = Folder::new(&[("traces", traces(["a", "b", "c"]))]).with_phases("app");
     let path = folder.path();
     assert_eq!(lab(&["judge", "oom"], &path).status.code(), Some(2));
     assert_eq!(verified(&path)["verified"], true);
@@ -239,7 +239,7 @@ fn every_file_of_a_bundle_that_is_changed_missing_or_added_is_named() {
 
 #[test]
 fn a_verdict_that_does_not_follow_from_the_tables_is_found_though_all_sums_fit() {
-    let folder = Folder::new("forged", &[("traces", traces(["a", "b", "c"]))]).with_phases("app");
+    let folder = Folder::new(&[("traces", traces(["a", "b", "c"]))]).with_phases("app");
     let path = folder.path();
     lab(&["judge", "oom"], &path);
     let forged = fs::read_to_string(path.join("verdict.json")).unwrap().replacen("inconclusive", "supported", 1);

@@ -16,7 +16,8 @@ use crate::{
     tidy::{files, root},
 };
 
-const LABS: [&str; 2] = ["oom", "replay"];
+/// Folders of queries.
+const LABS: [&str; 3] = ["diagnose", "oom", "replay"];
 
 /// The queries of a place, by name.
 pub(crate) fn queries(lab: &str, place: &str) -> BTreeMap<String, String> {

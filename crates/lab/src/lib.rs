@@ -3,6 +3,7 @@
 pub mod app;
 pub mod bench;
 pub mod commands;
+pub mod diagnosis;
 pub mod emulator;
 pub mod evidence;
 pub mod ingestion;

@@ -76,7 +76,8 @@ async fn a_run_during_which_the_clock_is_set_is_inconclusive_names_it_and_keeps_
         assert!(doubts.iter().any(|it| it.as_str().unwrap().starts_with(wanted)), "{doubts:?}");
         // An hour is 3600 times what the run takes: a duration with it in would be far out, or negative.
         for id in ["incident.markers", "recovery.wall"] {
-            let value = criterion(&verdict, id)["value"].as_f64().unwrap();
+            let found = criterion(&verdict, id);
+            let value = found["value"].as_f64().unwrap_or_else(|| panic!("{found:#}"));
             assert!((0.01..100.0).contains(&value), "{id}: {value}");
         }
         for phase in ["baseline", "incident", "recovery"] {

@@ -5,6 +5,7 @@ pub mod azurite;
 pub mod bench;
 pub mod collect;
 pub mod compare;
+pub mod diagnose;
 mod handler;
 pub mod import;
 pub mod judge;
@@ -44,6 +45,7 @@ pub enum Command {
     Redrive(redrive::Redrive),
     Query(query::Query),
     Judge(judge::Judge),
+    Diagnose(diagnose::Diagnose),
     Verify(verify::Verify),
     Collect(collect::Collect),
     Import(import::Import),
@@ -69,6 +71,7 @@ impl Command {
             Self::Redrive(it) => it.run().await,
             Self::Query(it) => it.run(),
             Self::Judge(it) => it.run(),
+            Self::Diagnose(it) => it.run(),
             Self::Verify(it) => it.run(),
             Self::Collect(it) => it.run().await,
             Self::Import(it) => it.run(),

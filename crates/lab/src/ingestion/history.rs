@@ -72,8 +72,10 @@ impl ClockHistory {
             end = signed(stretch.from);
             later = before;
         }
-        // A time that this clock never showed: its sender has another one.
-        unsigned((at - self.last.zero).min(arrival))
+        // A time that this clock never showed: its sender has another one, which was not set as this one was. What was sent is
+        // rarely old, so the offset counts by which it is youngest.
+        let all = self.stretches.iter().chain([&self.last]).map(|it| at - it.zero);
+        unsigned(all.filter(|it| *it - TOLERANCE <= arrival).max().unwrap_or(arrival).min(arrival))
     }
 }
 
@@ -124,6 +126,19 @@ mod tests {
 
         fn moment_of(&self, at: OffsetDateTime) -> f64 {
             self.history.moment_of(at).as_secs_f64()
+        }
+    }
+
+    #[test]
+    fn a_sender_whose_clock_was_not_set_keeps_its_moments() {
+        for hours in [-1, 1] {
+            let mut machine = Machine::new();
+            machine.watch(2.0);
+            machine.wall += Duration::hours(hours);
+            machine.watch(3.0);
+            // Four seconds after the start by a clock that shows no step.
+            let told = machine.moment_of(START + Duration::seconds(4));
+            assert!((told - 1004.0).abs() < 0.02, "{hours}: {told}");
         }
     }
 
