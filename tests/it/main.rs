@@ -44,6 +44,7 @@ mod queries;
 mod readme;
 mod refusals;
 mod replay_verdict;
+mod report;
 mod restart;
 mod run_oom;
 mod run_replay;

@@ -46,27 +46,26 @@ pub(super) fn id(text: &str) -> String {
     text.chars().map(|it| if it.is_ascii_alphanumeric() { it.to_ascii_lowercase() } else { '-' }).collect()
 }
 
-/// Whether a cell is set to the right.
-fn is_number(text: &str) -> bool {
-    !text.is_empty() && text.parse::<f64>().is_ok()
-}
-
 /// A table in a box of its own that scrolls where it is too wide; the box is reached by keyboard.
 pub(super) fn table(caption: &str, heads: &[String], rows: &[Vec<String>]) -> String {
     let mut text = format!(
         "<div class=scroll tabindex=0 role=region aria-label=\"{0}\"><table><caption>{0}</caption><thead><tr>",
         esc(caption)
     );
-    for (at, head) in heads.iter().enumerate() {
-        let right = if rows.iter().any(|it| it.get(at).is_some_and(|it| is_number(it))) { " class=n" } else { "" };
-        let _ = write!(text, "<th scope=col{right}>{}</th>", esc(head));
+    let is_right = |at: usize| {
+        let mut cells =
+            rows.iter().filter_map(|it| it.get(at)).filter(|it| !matches!(it.as_str(), "" | "–")).peekable();
+        cells.peek().is_some() && cells.all(|it| it.parse::<f64>().is_ok())
+    };
+    let classes: Vec<&str> = (0..heads.len()).map(|at| if is_right(at) { " class=n" } else { "" }).collect();
+    for (head, class) in heads.iter().zip(&classes) {
+        let _ = write!(text, "<th scope=col{class}>{}</th>", esc(head));
     }
     text += "</tr></thead><tbody>";
     for row in rows {
         text += "<tr>";
-        for cell in row {
-            let right = if is_number(cell) { " class=n" } else { "" };
-            let _ = write!(text, "<td{right}>{}</td>", esc(cell));
+        for (cell, class) in row.iter().zip(&classes) {
+            let _ = write!(text, "<td{class}>{}</td>", esc(cell));
         }
         text += "</tr>";
     }
@@ -104,7 +103,8 @@ mod tests {
     #[test]
     fn a_cell_is_cut_between_characters_and_numbers_are_set_to_the_right() {
         assert_eq!(plain(&json!("ä".repeat(500))).chars().count(), 401);
-        let table = table("t", &["a".into(), "b".into()], &[vec!["1.5".into(), "x".into()]]);
+        let table =
+            table("t", &["a".into(), "b".into()], &[vec!["1.5".into(), "x".into()], vec!["–".into(), "2".into()]]);
         assert!(table.contains("<th scope=col class=n>a</th><th scope=col>b</th>"), "{table}");
         assert!(table.contains("<td class=n>1.5</td><td>x</td>"), "{table}");
     }

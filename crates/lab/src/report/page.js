@@ -164,7 +164,7 @@
       series: [{}, ...panel.series.map(spec)],
       hooks: {
         drawClear: [shadePhases, ...(panel.bands ? [shadeBands] : [])],
-        draw: [namePhases, ...(isEvents ? [(u) => drawMarks(u, panel)] : [])],
+        draw: [placeLine, namePhases, ...(isEvents ? [(u) => drawMarks(u, panel)] : [])],
         setCursor: [(u) => { if (u.cursor.left >= 0 && u.hovered) setMoment(u.posToVal(u.cursor.left, 'x')); }],
         setSelect: [(u) => {
           if (u.select.width > 8) zoomTo(u.posToVal(u.select.left, 'x'), u.posToVal(u.select.left + u.select.width, 'x'));
@@ -199,16 +199,18 @@
       told.hidden = panel.missing.length === 0;
       const hasPoints = panel.series.some((it) => it.t.length > 0);
       plot.hidden = !hasPoints;
+      figure.querySelector('details').hidden = !hasPoints;
       readouts(figure, panel, hasPoints);
       if (!hasPoints) return;
       const u = new uPlot(options(panel, plot.clientWidth), aligned(panel), plot);
       const line = document.createElement('div');
       line.className = 'moment';
       u.over.append(line);
+      u.moment = line;
       u.over.addEventListener('mouseenter', () => { u.hovered = true; });
       u.over.addEventListener('mouseleave', () => { u.hovered = false; });
       u.over.addEventListener('dblclick', () => zoomTo(0, model.end));
-      charts.push({ u, panel, line, figure });
+      charts.push({ u, panel, figure });
     });
     setMoment(moment);
     root.dataset.charts = charts.length;
@@ -243,6 +245,13 @@
     return low === 0 ? '–' : `${series.v[low - 1]}${unit === 'per second' ? '/s' : unit ? ` ${unit}` : ''}`;
   }
 
+  function placeLine(u) {
+    if (!u.moment || u.status === 0) return;
+    const left = u.valToPos(moment, 'x');
+    u.moment.hidden = !(left >= 0 && left <= u.over.clientWidth);
+    u.moment.style.transform = `translateX(${left}px)`;
+  }
+
   function setMoment(offset) {
     moment = Math.min(Math.max(Math.round(offset), 0), model.end);
     slider.max = model.end;
@@ -252,10 +261,8 @@
     const told = `${clock(moment, true)}${phase ? `, ${phase.name}` : ''}`;
     byId('when').textContent = told;
     const values = [];
-    for (const { u, panel, line, figure } of charts) {
-      const left = u.valToPos(moment, 'x');
-      line.hidden = left < 0 || left > u.over.clientWidth;
-      line.style.transform = `translateX(${left}px)`;
+    for (const { u, panel, figure } of charts) {
+      placeLine(u);
       figure.querySelectorAll('.readout b').forEach((it, index) => {
         it.textContent = valueAt(panel.series[index], panel.unit);
         values.push(`${panel.series[index].name} ${it.textContent}`);
@@ -315,8 +322,8 @@
   matchMedia('(prefers-color-scheme: dark)').addEventListener('change', draw);
 
   draw();
-  moment = model.phases.length > 1 ? Math.round((model.phases[1].from + model.phases[1].to) / 2) : Math.round(model.end / 2);
-  setMoment(moment);
+  const incident = model.phases.find((it) => it.name === 'incident');
+  setMoment(incident ? (incident.from + incident.to) / 2 : model.end / 2);
   follow();
 
   function take(news) {
@@ -330,6 +337,11 @@
       const place = part.querySelector('[data-content]');
       if (part.said !== content) { place.innerHTML = content; part.said = content; part.hidden = content === ''; }
     }
+    news.figures.forEach(([label, table], index) => {
+      figures[index].querySelector('.plot').setAttribute('aria-label', label);
+      const place = figures[index].querySelector('[data-table]');
+      if (place.said !== table) { place.innerHTML = table; place.said = table; }
+    });
     draw();
   }
 

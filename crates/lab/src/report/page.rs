@@ -73,7 +73,11 @@ impl Content {
     /// What a page that is open takes over.
     pub(super) fn data(&self) -> Value {
         let parts: Vec<Value> = self.parts.iter().map(|it| json!([it.0, it.2])).collect();
-        json!({"ended": self.bundle.verdict.is_some(), "model": self.model, "parts": parts})
+        let each = self.plan.panels.iter().zip(&self.model.panels);
+        let start = self.model.start;
+        let figures: Vec<Value> =
+            each.map(|(plan, it)| json!([summary(plan, it, start), data_table(it, start)])).collect();
+        json!({"ended": self.bundle.verdict.is_some(), "model": self.model, "parts": parts, "figures": figures})
     }
 }
 
@@ -94,8 +98,10 @@ fn document(content: &Content, is_live: bool) -> String {
     let sections =
         |parts: &[(&str, &str, String)]| -> String { parts.iter().map(|it| section(it.0, it.1, &it.2)).collect() };
     let (before, after) = content.parts.split_at(split);
-    let links: String =
-        content.parts.iter().filter(|it| is_live || !it.2.is_empty()).map(|it| entry(it.0, it.1)).collect();
+    let links = |parts: &[(&str, &str, String)]| -> String {
+        parts.iter().filter(|it| is_live || !it.2.is_empty()).map(|it| entry(it.0, it.1)).collect()
+    };
+    let navigation = links(before) + &entry("charts", "Charts") + &links(after);
     let charts = charts(content);
     let data = script_json(&json!({"live": is_live, "model": content.model}));
     // The library's first line is a comment with an address; the page has none.
@@ -106,11 +112,10 @@ fn document(content: &Content, is_live: bool) -> String {
          <meta http-equiv=Content-Security-Policy content=\"{POLICY}\">\n<link rel=icon href=\"data:,\">\n\
          <style>{CHART_STYLE}</style>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<a class=skip href=\"#main\">Skip to the verdict</a>\n\
          <header>\n<h1>{title}</h1>\n<p class=about>Run {run}. Times are UTC.</p>\n\
-         <nav aria-label=\"On this page\"><ul>{links}{}</ul></nav>\n</header>\n<main id=main tabindex=-1>\n{}{charts}{}</main>\n\
+         <nav aria-label=\"On this page\"><ul>{navigation}</ul></nav>\n</header>\n<main id=main tabindex=-1>\n{}{charts}{}</main>\n\
          <footer><p>Made by lab from the files of the run's folder. Charts: uPlot, MIT licence.</p></footer>\n\
          <script type=\"application/json\" id=data>{data}</script>\n<script>/*\nuPlot 1.6.32\n{CHART_LICENCE}*/\n{library}</script>\n\
          <script>\n{SCRIPT}</script>\n</body>\n</html>\n",
-        entry("charts", "Charts"),
         sections(before),
         sections(after),
     )
