@@ -52,7 +52,8 @@ impl Bundle {
         let names: BTreeSet<&str> = rows.iter().filter_map(|it| it["phase"].as_str()).collect();
         let single: Vec<[&str; 1]> = names.iter().map(|it| [*it]).collect();
         let own: Vec<(&str, &[&str])> = single.iter().map(|it| (it[0], &it[..])).collect();
-        let phases = PhasesFile::of_run(folder, &own).map_err(failed)?;
+        let mut phases = PhasesFile::of_run(folder, &own).map_err(failed)?;
+        phases.app_name = app_name(folder);
         Self::with(folder, lab.to_owned(), None, phases)
     }
 
@@ -108,6 +109,13 @@ impl Bundle {
             None => file(self.tables(), crate::evidence::schema::classic_of(table)),
         }
     }
+}
+
+/// The role of the first row of any table that has one: before the first request there are only lines and samples.
+fn app_name(folder: &Path) -> String {
+    let first = |table: &str| jsonl::first::<Value>(&folder.join("tables").join(table).with_extension("jsonl")).ok()?;
+    let rows = ["requests", "performanceCounters", "traces"].into_iter().filter_map(first);
+    rows.map(|it| text(&it, "cloud_RoleName")).find(|it| !it.is_empty()).unwrap_or_default()
 }
 
 /// A field's text; empty where it has none.

@@ -246,8 +246,9 @@
   }
 
   function placeLine(u) {
-    if (!u.moment || u.status === 0) return;
     const left = u.valToPos(moment, 'x');
+    // Without a size there is no place yet: the first drawing comes later.
+    if (!u.moment || !Number.isFinite(left)) return;
     u.moment.hidden = !(left >= 0 && left <= u.over.clientWidth);
     u.moment.style.transform = `translateX(${left}px)`;
   }
