@@ -148,7 +148,7 @@
     return {
       width,
       height: isEvents ? 54 + 22 * lanes : HEIGHT[panel.id] || 170,
-      padding: [18, 8, 0, 0],
+      padding: [18, 26, 0, 0],
       legend: { show: false },
       cursor: { x: false, y: false, points: { show: false }, drag: { x: true, y: false, setScale: false } },
       scales: {
