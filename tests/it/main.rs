@@ -7,6 +7,7 @@ mod bundles;
 mod compare;
 #[path = "../../crates/durable/tests/it/decoded.rs"]
 mod decoded;
+mod diagnose;
 mod dotnet_files;
 mod durable_functions;
 mod elsewhere;
