@@ -46,6 +46,7 @@ fn for_workspace(text: &str, tables: &BTreeMap<String, String>) -> String {
 
 /// `UPDATE=1` writes the workspace's files.
 #[test]
+#[expect(clippy::disallowed_methods, reason = "UPDATE is for the person who runs the tests")]
 fn the_workspaces_query_is_the_components_after_the_names_of_its_tables() {
     let tables = workspace_tables();
     for lab in LABS {
@@ -304,7 +305,8 @@ fn a_wrong_query_is_shown_with_its_place_and_is_a_usage_error() {
 /// Microsoft's parser and binder on the texts of a profile: result schema, and code, line and column of each error.
 fn microsofts(profile: &str, texts: &BTreeMap<String, String>) -> Value {
     let mut node = Command::new("node");
-    node.arg(root().join("tests/kql/check.mjs")).arg(root().join("load/kql_schema.json")).arg(profile);
+    node.arg(root().join("tests/kql/check.mjs")).arg(profile);
+    node.args(["load/kql_schema.json", "load/lab_schema.json"].map(|it| root().join(it)));
     let output = fed(&mut node, &json!(texts).to_string());
     assert!(output.status.success(), "npm ci --prefix tests/kql");
     serde_json::from_slice(&output.stdout).unwrap()
@@ -315,7 +317,7 @@ fn microsofts(profile: &str, texts: &BTreeMap<String, String>) -> Value {
 fn microsofts_parser_and_ours_agree_on_every_shipped_query() {
     let mut texts = BTreeMap::new();
     for lab in LABS {
-        for place in ["printed", "component", "workspace"] {
+        for place in ["printed", "component", "workspace", "lab"] {
             texts.extend(queries(lab, place).into_iter().map(|(name, text)| (format!("{place}/{name}"), text)));
         }
     }
@@ -330,7 +332,9 @@ fn microsofts_parser_and_ours_agree_on_every_shipped_query() {
                 Ok(columns) => {
                     let columns: Vec<String> = columns.iter().map(|it| format!("{}: {}", it.name, it.kind)).collect();
                     assert_eq!(their["errors"], json!([]), "{text_name}");
-                    assert_eq!(their["result"], format!("({})", columns.join(", ")), "{text_name}");
+                    // It shows a column whose name is a word of the language in brackets.
+                    let result = their["result"].as_str().unwrap().replace("['", "").replace("']", "");
+                    assert_eq!(result, format!("({})", columns.join(", ")), "{text_name}");
                 }
                 Err(error) if is_printed => {
                     found += 1;

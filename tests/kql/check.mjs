@@ -1,9 +1,9 @@
 // Holds KQL texts to Microsoft's own parser and binder, and says what each would answer with.
 //
-//   node check.mjs SCHEMA.json PROFILE < {"name": "text", …}
+//   node check.mjs PROFILE SCHEMA.json LAB_SCHEMA.json < {"name": "text", …}
 //   -> {"name": {"result": "(column: type, …)", "errors": [{"code", "line", "column", "text"}]}, …}
 //
-// PROFILE is documented, or a name in the schema's overrides.
+// PROFILE is documented, or a name in the schema's overrides. The lab's own tables have no common columns.
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 
@@ -14,7 +14,7 @@ load("@kusto/language-service-next/Kusto.Language.Bridge.min.js");
 const { Bridge, Kusto } = globalThis;
 const { KustoCode, GlobalState, Symbols } = Kusto.Language;
 
-function database(schema, profile) {
+function database(schema, own, profile) {
   const overrides = profile === "documented" ? {} : schema.overrides[profile];
   if (!overrides) throw new Error(`the schema has no profile ${profile}`);
   const table = ([name, columns]) => {
@@ -25,7 +25,8 @@ function database(schema, profile) {
     return new Symbols.TableSymbol.$ctor7(name, `(${typed.join(", ")})`, null);
   };
   const classic = Object.entries(schema.tables).map(([name, columns]) => [name, `${schema.common}, ${columns}`]);
-  return new Symbols.DatabaseSymbol.ctor("telemetry", [...classic, ...Object.entries(schema.standalone)].map(table));
+  const all = [...classic, ...Object.entries(schema.standalone), ...Object.entries(own.tables)];
+  return new Symbols.DatabaseSymbol.ctor("telemetry", all.map(table));
 }
 
 function check(text, globals) {
@@ -41,7 +42,8 @@ function check(text, globals) {
   };
 }
 
-const [file, profile] = process.argv.slice(2);
-const globals = GlobalState.Default.WithDatabase(database(JSON.parse(readFileSync(file, "utf8")), profile));
+const [profile, ...files] = process.argv.slice(2);
+const [schema, own] = files.map((file) => JSON.parse(readFileSync(file, "utf8")));
+const globals = GlobalState.Default.WithDatabase(database(schema, own, profile));
 const texts = Object.entries(JSON.parse(readFileSync(0, "utf8")));
 process.stdout.write(JSON.stringify(Object.fromEntries(texts.map(([name, text]) => [name, check(text, globals)]))));
