@@ -83,13 +83,12 @@ pub fn missing(folder: &Path, table: &str) -> Option<String> {
     }
     let classic = classic_of(table);
     let name = schema::own_file(table).unwrap_or_else(|| format!("tables/{classic}.jsonl"));
-    match std::fs::metadata(file(folder, table)) {
-        Err(_) => Some(format!("the table {table} is missing: there is no {name}")),
-        Ok(it) if it.len() == 0 && !schema::may_be_empty(table) => {
-            Some(format!("the table {table} is missing: {name} has no rows"))
-        }
-        Ok(_) => None,
+    let path = file(folder, table);
+    if !path.is_file() {
+        return Some(format!("the table {table} is missing: there is no {name}"));
     }
+    let is_told_from = schema::may_be_empty(table) || jsonl::has_rows(&path).unwrap_or_default();
+    (!is_told_from).then(|| format!("the table {table} is missing: {name} has no rows"))
 }
 
 /// What was done and seen, in a run's folder.

@@ -86,6 +86,25 @@ pub fn first<T: DeserializeOwned>(path: &Path) -> io::Result<Option<T>> {
     Ok(values(complete(&line)).into_iter().next())
 }
 
+/// Whether a file has a line with its end that is more than blank: without one it has no rows, whatever its length.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn has_rows(path: &Path) -> io::Result<bool> {
+    let mut file = match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        opened => BufReader::new(opened?),
+    };
+    let mut line = Vec::new();
+    while file.read_until(b'\n', &mut line)? > 0 {
+        if line.ends_with(b"\n") && !line.trim_ascii().is_empty() {
+            return Ok(true);
+        }
+        line.clear();
+    }
+    Ok(false)
+}
+
 /// Lines of the files in a run's folder and its tables that nobody can read, by file, where there are any.
 ///
 /// # Errors
@@ -100,7 +119,7 @@ pub fn unreadable(folder: &Path) -> io::Result<BTreeMap<String, usize>> {
     Ok(counted.filter(|it| it.1 > 0).collect())
 }
 
-/// All files of lines in a run's folder and its tables, with their bytes.
+/// All files of lines in a run's folder and its tables, with their bytes, in order of their names.
 ///
 /// # Errors
 /// When a file cannot be read.
@@ -118,6 +137,7 @@ pub fn files(folder: &Path) -> io::Result<Vec<(PathBuf, Vec<u8>)>> {
             }
         }
     }
+    found.sort_by(|(one, _), (other, _)| one.cmp(other));
     Ok(found)
 }
 
