@@ -341,8 +341,6 @@ fn the_command_makes_the_page_again_and_says_what_is_missing() {
     refusal(&folder, 3, "verdict.json is not JSON");
     write_json(&folder, "verdict.json", &json!({"lab": "else"}));
     refusal(&folder, 64, "there is no lab \"else\"");
-    fs::remove_file(folder.join("phases.json")).unwrap();
-    refusal(&folder, 64, "there is no phases.json");
 }
 
 #[tokio::test(flavor = "multi_thread")]

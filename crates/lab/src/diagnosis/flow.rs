@@ -173,7 +173,7 @@ impl Flow<'_> {
         }
         let bins = self.tables.rows(WORKER)?;
         let memory = self.tables.rows(MEMORY)?;
-        let sum = |column: &str| bins.iter().map(|row| number(row, column)).sum::<f64>();
+        let sum = |column: &str| bins.iter().fold(0.0, |sum, row| sum + number(row, column));
         let (kills, errors, others) = (sum("kills"), sum("memoryErrors"), sum("otherExits"));
         let peak = memory.iter().map(|row| number(row, "maxMemoryMB")).fold(0.0, f64::max);
         let is_near = |time: &str| {
@@ -223,8 +223,9 @@ impl Flow<'_> {
         }
         let gone: BTreeSet<String> = bins.iter().map(|row| text(row, "timestamp")).collect();
         let failed = |row: &Row| number(row, "failedRequests") + number(row, "failedCalls");
-        let all: f64 = failures.iter().map(failed).sum();
-        let with: f64 = failures.iter().filter(|row| gone.contains(&text(row, "timestamp"))).map(failed).sum();
+        let all = failures.iter().map(failed).fold(0.0, |sum, it| sum + it);
+        let in_bin = failures.iter().filter(|row| gone.contains(&text(row, "timestamp")));
+        let with = in_bin.map(failed).fold(0.0, |sum, it| sum + it);
         let said = format!("{with} of {all} failures lie in the same five minutes");
         let is_effect = all > 0.0 && with >= all / 2.0;
         let (reply, follows) = if is_effect {
