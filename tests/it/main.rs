@@ -30,6 +30,7 @@ mod import;
 mod infra;
 mod ingestion;
 mod judge;
+mod lab_tables;
 mod lies;
 mod lifecycle;
 mod memory;
