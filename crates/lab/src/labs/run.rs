@@ -46,7 +46,7 @@ pub struct RunArguments<L: Lab> {
     #[arg(long, default_value = L::WORK)]
     pub folder: PathBuf,
     /// Serve the run's page while it is under way, and print its address.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "runs")]
     pub watch: bool,
     /// Print verdict.json alone instead of tables.
     #[arg(long)]
@@ -67,10 +67,10 @@ pub(super) async fn run<L: Lab>(arguments: RunArguments<L>, open: OpenPlatform) 
     let platform = open(request).await?;
     let evidence = RunFolder::create(&evidence, L::NAME, clock::utc_now()).context("make the run folder")?;
     log::keep_in(evidence.path());
-    let _page = if watch { Some(watched(evidence.path()).await?) } else { None };
     if let Some(code) = lab.side_experiment(&*platform, &evidence, json).await? {
         return Ok(code);
     }
+    let _page = if watch { Some(watched(evidence.path()).await?) } else { None };
     let runner = Runner { lab: &lab, plan: &plan, platform: &*platform, runs };
     for number in 1..=runs {
         let folder = if runs == 1 { evidence.clone() } else { evidence.part(&format!("run-{number}"))? };
