@@ -80,6 +80,9 @@ pub enum AskerError {
     Table(#[from] ReadError),
 }
 
+/// Parameters by name.
+type Values = Vec<(String, String)>;
+
 /// Tables, and the queries that were put to them.
 pub struct Asker {
     definition: Definition,
@@ -171,17 +174,13 @@ impl Asker {
     }
 
     /// The query's parameters that are known, and the windows they make; or which phase there is not.
-    fn values(
-        &self,
-        query: &Query,
-        question: &Question<'_>,
-    ) -> Result<(Vec<(String, String)>, Vec<QueryWindow>), String> {
+    fn values(&self, query: &Query, question: &Question<'_>) -> Result<(Values, Vec<QueryWindow>), String> {
         let names: Vec<String> = query.parameters().into_iter().map(|it| it.name).collect();
         let windows = self.windows(&names, question)?;
         let bounds = windows.iter().flat_map(|(name, window)| {
             [(format!("{name}Start"), window.start.clone()), (format!("{name}End"), window.end.clone())]
         });
-        let mut values: Vec<(String, String)> = bounds.collect();
+        let mut values: Values = bounds.collect();
         let given = self.phases.parameters();
         for name in &names {
             let is_known = values.iter().any(|(known, _)| known == name);

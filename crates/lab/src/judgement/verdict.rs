@@ -20,17 +20,18 @@ pub enum Verdict {
 }
 
 impl Verdict {
-    /// A single failure decides; what cannot be told or is unstable only keeps a pass from being one. The lab's own records are not
+    /// A single failure decides, but one of the checklist: evidence that is not what it should be proves nothing either way. What cannot be told or is unstable only keeps a pass from being one. The lab's own records are not
     /// asked of telemetry from elsewhere.
     pub fn of(criteria: &[Criterion], origin: Origin) -> Self {
         let is_excused = |it: &&Criterion| it.optional || (origin == Origin::Import && it.needs_own_records);
         let any = |result| criteria.iter().filter(|it| !is_excused(it)).any(|it| it.result == result);
+        let (checklist, claims): (Vec<&Criterion>, Vec<_>) = criteria.iter().partition(|it| it.kind == Kind::Checklist);
+        let has_failed = |all: &[&Criterion]| all.iter().any(|it| it.result == CriterionResult::Fail);
         let is_proven = criteria.iter().any(|it| it.kind == Kind::Proof && it.result == CriterionResult::Pass);
         match () {
-            () if criteria.iter().any(|it| it.result == CriterionResult::Fail) => Self::NotSupported,
-            () if any(CriterionResult::Inconclusive) || any(CriterionResult::Unstable) || !is_proven => {
-                Self::Inconclusive
-            }
+            () if has_failed(&claims) => Self::NotSupported,
+            () if has_failed(&checklist) || !is_proven => Self::Inconclusive,
+            () if any(CriterionResult::Inconclusive) || any(CriterionResult::Unstable) => Self::Inconclusive,
             () => Self::Supported,
         }
     }
