@@ -198,15 +198,18 @@ fn a_run_as_the_guide_has_it_is_supported() {
     assert_eq!(grades, ["observed", "correlated", "observed", "inferred"]);
 }
 
-#[test]
-fn each_criterion_turns_with_the_rows_it_is_about() {
+/// A run with one thing wrong, and the criteria that fail with it.
+type Case = (Run, &'static [&'static str]);
+
+/// What is wrong is the incident.
+fn of_the_incident() -> Vec<Case> {
     let supported = Run::supported;
     let late_errors = |rows: &mut Vec<Value>| {
         for row in rows.iter_mut().filter(|row| row["message"].as_str().unwrap().starts_with("MemoryError")) {
             row["timestamp"] = json!(at(390.0));
         }
     };
-    let cases: Vec<(Run, &[&str])> = vec![
+    vec![
         // The signs of an incident do not make one unless they come together.
         (supported().with("tables/traces", late_errors), &["incident.same-window"]),
         (
@@ -222,6 +225,13 @@ fn each_criterion_turns_with_the_rows_it_is_about() {
             &["recovery-a.private-bytes"],
         ),
         (supported().without_line("Restarting"), &["incident.lifecycle"]),
+    ]
+}
+
+/// What is wrong is the evidence.
+fn of_the_evidence() -> Vec<Case> {
+    let supported = Run::supported;
+    vec![
         (supported().without_line("the kernel killed"), &["consistency.kills-seen"]),
         (supported().with("cgroup", |rows| rows[0]["oomKills"] = json!(1)), &["consistency.kills-counted"]),
         (supported().with("hosts", |rows| rows[1]["front_pid_at_end"] = json!(8)), &["consistency.front"]),
@@ -259,8 +269,12 @@ fn each_criterion_turns_with_the_rows_it_is_about() {
             }),
             &["baseline.dependencies"],
         ),
-    ];
-    for (run, want) in cases {
+    ]
+}
+
+#[test]
+fn each_criterion_turns_with_the_rows_it_is_about() {
+    for (run, want) in of_the_incident().into_iter().chain(of_the_evidence()) {
         let judged = run.judged();
         assert_eq!(failed(&judged.verdict.criteria), want, "{:#?}", judged.verdict.criteria);
         // What is not as the operator should find it proves nothing either way.

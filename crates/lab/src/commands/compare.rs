@@ -291,7 +291,7 @@ fn value_sign(a: Option<f64>, b: Option<f64>, ratio: Option<f64>) -> Option<Stri
         (None, None, _) => None,
         (Some(a), Some(b), _) if a.total_cmp(&b).is_eq() || (a == 0.0 && b == 0.0) => None,
         (Some(_), Some(_), Some(it)) if it > 0.0 => {
-            let is_notable = it > NOTABLE_RATIO || it < 1.0 / NOTABLE_RATIO;
+            let is_notable = !(1.0 / NOTABLE_RATIO..=NOTABLE_RATIO).contains(&it);
             is_notable.then(|| if it < 1.0 { format!("x {it:.2}") } else { format!("x {it:.1}") })
         }
         // From or to zero, across it, or one value only: no ratio tells it.

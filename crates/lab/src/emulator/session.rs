@@ -94,8 +94,11 @@ impl Session {
         check(&previewed, &functions)?;
         HostOptions::new(&previewed)?.check_executable(&previewed)?;
         let azurite = if functions.is_empty() { None } else { Some(Azurite::start(&folder, Ports::Free).await?) };
+        let tables = Tables::open(&folder.tables()).context("open the tables")?;
         let places = [(script_root.path(), "<app>"), (folder.path(), "<work>"), (Path::new(CGROUPS), "<cgroup>")];
-        let tables = Tables::open(&folder.tables()).context("open the tables")?.naming(&places);
+        // Tables of the work folder are for the person at this machine; others are a run's evidence.
+        let is_evidence = !folder.tables().starts_with(folder.path());
+        let tables = if is_evidence { tables.naming(&places) } else { tables };
         let telemetry = Collector::start(0, Sink::tables(tables.clone())).await?;
         let destination = script_root.setting(CONNECTION_STRING).unwrap_or_default().trim();
         let sends_telemetry_elsewhere = !destination.is_empty();

@@ -22,6 +22,7 @@ use tokio::{
     task::{JoinHandle, spawn_blocking},
     time::Instant,
 };
+use tokio_util::task::TaskTracker;
 
 use super::{
     ReportError,
@@ -67,7 +68,7 @@ impl LivePage {
             .route("/data.json", get(data))
             .layer(middleware::from_fn(loopback_alone))
             .with_state(watched);
-        let server = tokio::spawn(async move {
+        let server = TaskTracker::new().spawn(async move {
             if let Err(error) = axum::serve(listener, app).await {
                 tracing::warn!("the live page ended: {error}");
             }
