@@ -55,7 +55,7 @@ pub fn write(folder: &Path) -> Result<(), ReportError> {
 /// Writes the page of a run that ended to a file.
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write()`].
 pub fn write_to(folder: &Path, path: &Path) -> Result<(), ReportError> {
     fs::write(path, page(folder)?).map_err(|source| ReportError::Write { path: path.to_owned(), source })
 }
