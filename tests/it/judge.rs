@@ -119,6 +119,28 @@ fn of_the_oom_lab_everything_passes_on_microsofts_host_that_its_rows_can_tell() 
     assert_eq!(["incident.exits", "incident.memory-errors", "recovery-a.exits"].map(value), [5.0, 7.0, 0.0]);
 }
 
+#[test]
+fn an_import_that_replaces_another_takes_its_verdict_away() {
+    let scratch = Scratch::new();
+    let file = scratch.path().join("lines.jsonl");
+    let envelope = json!({
+        "time": "2026-04-05T01:30:30Z", "data": {"baseType": "MessageData", "baseData": {"message": "a line"}},
+    });
+    fs::write(&file, format!("{envelope}\n")).unwrap();
+    let folder = scratch.path().join("imported");
+    let import = |more: &[&str]| {
+        let output =
+            Command::new(&*LAB).arg("import").arg(&file).arg("--folder").arg(&folder).args(more).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+    };
+    import(&[]);
+    let before = files(&folder);
+    assert_eq!(lab(&["judge", "oom"], &folder).status.code(), Some(2));
+    assert_eq!(lab(&["verify"], &folder).status.code(), Some(0));
+    import(&["--replace"]);
+    assert_eq!(files(&folder), before);
+}
+
 /// A folder of tables and phases, as an import leaves them.
 struct Folder {
     scratch: Scratch,

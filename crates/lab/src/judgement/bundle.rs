@@ -18,6 +18,7 @@ use super::{
     sums,
 };
 use crate::evidence::{
+    database::JOURNAL,
     doubts,
     jsonl::WriteError,
     phases_file::{PhasesError, PhasesFile},
@@ -27,6 +28,12 @@ use crate::evidence::{
 const VERDICT: &str = "verdict.json";
 const ENVIRONMENT: &str = "environment.json";
 const SESSION: &str = "kql-session.json";
+const TIMELINE: &str = "timeline.csv";
+const CHECKLIST: &str = "checklist.md";
+
+/// Files that a judgement adds to a folder of tables.
+pub const ADDED: [&str; 9] =
+    [VERDICT, ENVIRONMENT, SESSION, TIMELINE, CHECKLIST, JOURNAL, Manifest::FILE, sums::FILE, "report.html"];
 
 /// A bundle that cannot be made or judged.
 #[derive(Debug, thiserror::Error)]
@@ -146,7 +153,7 @@ impl Bundle {
             in_doubt.extend(doubts(&self.folder).map_err(read)?);
         }
         let verdict = self.verdict(&rules, criteria, in_doubt, counts)?;
-        let mut files = vec![(SESSION, session_text(&asker.into_session())), ("timeline.csv", timeline.into_bytes())];
+        let mut files = vec![(SESSION, session_text(&asker.into_session())), (TIMELINE, timeline.into_bytes())];
         files.extend(of_verdict(&verdict));
         Ok(Judged { verdict, files, sheets, summary })
     }
@@ -227,7 +234,7 @@ fn pretty(value: &impl serde::Serialize) -> Vec<u8> {
 }
 
 fn of_verdict(verdict: &VerdictFile) -> Vec<(&'static str, Vec<u8>)> {
-    vec![("checklist.md", checklist(verdict).into_bytes()), (VERDICT, pretty(verdict))]
+    vec![(CHECKLIST, checklist(verdict).into_bytes()), (VERDICT, pretty(verdict))]
 }
 
 /// A query a line: long enough to be read by eye, small enough to be kept.

@@ -15,7 +15,7 @@ mod verdict;
 mod verify;
 
 pub use asker::{Answer, Asker, AskerError, Question, Unanswerable};
-pub use bundle::{Bundle, BundleError, Judged};
+pub use bundle::{ADDED, Bundle, BundleError, Judged};
 pub use criterion::{Criterion, CriterionResult, Grade, Spread, judge, over_runs};
 pub use definition::Definition;
 pub use journal::{Journal, Step};

@@ -9,6 +9,7 @@ use std::{
 use super::Imported;
 use crate::{
     evidence::phases_file::PhasesFile,
+    judgement::ADDED,
     machine::own_folder::{FolderError, OwnFolder, Purpose, check},
 };
 
@@ -89,6 +90,10 @@ impl ImportFolder {
         remove(&new_summary)?;
         let written = fs::write(&new_summary, summary).and_then(|()| fs::rename(&new_summary, &path));
         written.map_err(named(&path))?;
+        // What was judged is not what is there now.
+        for judged in ADDED {
+            remove(&self.path.join(judged))?;
+        }
         let copy = self.path.join(PHASES);
         remove(&copy)?;
         if let Some(phases) = phases {
