@@ -1,6 +1,6 @@
 //! Folders of rows that tests write, as bundles.
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{fs, path::Path};
 
 use lab::{
     evidence::{phases_file::PhasesFile, row_file::LostRows},
@@ -17,7 +17,9 @@ pub(crate) fn bundle(lab: &str, folder: &Path, limit_mb: f64) -> Bundle {
     }
     LostRows::open(&folder.join("tables"));
     let entry = named(lab).unwrap();
-    Bundle::of(entry.definition, folder, manifest(lab, Origin::Run, (entry.parameters)(limit_mb)))
+    let parameters = (entry.parameters)(limit_mb);
+    let manifest = Manifest { parameters, ..Manifest::new(entry.definition, folder, Origin::Run).unwrap() };
+    Bundle::of(entry.definition, folder, manifest)
 }
 
 /// The same, closed; then a file of it is deleted, and it is judged again.
@@ -40,19 +42,4 @@ pub(crate) fn judged_without(lab: &str, folder: &Path, limit_mb: f64, file: &str
         assert_eq!(says, is_told, "{file}: {criterion:#?}");
     }
     judged
-}
-
-fn manifest(lab: &str, origin: Origin, parameters: BTreeMap<String, String>) -> Manifest {
-    Manifest {
-        lab: lab.to_owned(),
-        run: "run".to_owned(),
-        origin,
-        scale: "1".to_owned(),
-        control: false,
-        parts: 0,
-        parameters,
-        hypothesis: String::new(),
-        version: String::new(),
-        rows: BTreeMap::new(),
-    }
 }

@@ -1,6 +1,6 @@
 //! `lab diagnose`: the incidents of Microsoft's own host are named, and each branch of the flow is taken by rows that a test writes.
 
-use std::{fs, process::Command};
+use std::{fs, path::Path, process::Command};
 
 use custom_handler::clock;
 use serde_json::{Value, json};
@@ -8,7 +8,7 @@ use time::{Duration, OffsetDateTime, macros::datetime};
 
 use crate::{
     harness::{LAB, Scratch},
-    tidy::root,
+    queries::recorded,
 };
 
 const START: OffsetDateTime = datetime!(2026-04-05 01:30:00 UTC);
@@ -71,7 +71,7 @@ impl App {
                 fs::write(tables.join(format!("{table}.jsonl")), text).unwrap();
             }
         }
-        diagnosed(&scratch.path().join("theirs").display().to_string(), arguments)
+        diagnosed(&scratch.path().join("theirs"), arguments)
     }
 }
 
@@ -80,8 +80,8 @@ struct Diagnosed {
     told: Value,
 }
 
-fn diagnosed(folder: &str, arguments: &[&str]) -> Diagnosed {
-    let output = Command::new(&*LAB).args(["diagnose", folder, "--json"]).args(arguments).output().unwrap();
+fn diagnosed(folder: &Path, arguments: &[&str]) -> Diagnosed {
+    let output = Command::new(&*LAB).arg("diagnose").arg(folder).arg("--json").args(arguments).output().unwrap();
     let told = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"));
     Diagnosed { code: output.status.code().unwrap(), told }
 }
@@ -103,22 +103,13 @@ impl Diagnosed {
     }
 }
 
-/// Tables of a recording of Microsoft's host.
-fn recorded(scratch: &Scratch, recording: &str) -> String {
-    let folder = scratch.path().join("recorded").display().to_string();
-    let file = root().join("tests/it/golden/real-run").join(recording);
-    let import = Command::new(&*LAB).arg("import").arg(file).args(["--folder", &folder]).output().unwrap();
-    assert!(import.status.success(), "{import:?}");
-    folder
-}
-
 const GROWS: fn(f64) -> f64 = |far| 5.0 + 30.0 * far;
 const FLAT: fn(f64) -> f64 = |_| 3.0;
 
 #[test]
 fn the_storm_on_microsofts_host_is_found_without_phases_though_a_recovery_follows_it() {
     let scratch = Scratch::new();
-    let found = diagnosed(&recorded(&scratch, "replay.jsonl.gz"), &[]);
+    let found = diagnosed(&recorded(&scratch, "replay.jsonl.gz", None), &[]);
     assert_eq!((found.code, found.verdict()), (1, vec!["storm"]), "{:#}", found.told);
     let words = ["indexing", "killed for memory", "orchestrator", "activity", "everything else", "history dropped"];
     assert_eq!(found.replies(words), ["yes", "no", "yes", "no", "no", "no"]);
@@ -133,7 +124,7 @@ fn the_storm_on_microsofts_host_is_found_without_phases_though_a_recovery_follow
 #[test]
 fn the_kills_on_microsofts_host_are_found_and_a_small_storm_beside_them_is_not_one() {
     let scratch = Scratch::new();
-    let found = diagnosed(&recorded(&scratch, "telemetry.jsonl.gz"), &[]);
+    let found = diagnosed(&recorded(&scratch, "telemetry.jsonl.gz", None), &[]);
     assert_eq!((found.code, found.verdict()), (1, vec!["oom"]), "{:#}", found.told);
     assert_eq!(found.told["findings"][0]["grade"], "correlated");
     let row = &found.step("killed for memory")["rows"][0];

@@ -12,24 +12,11 @@ use serde_json::{Value, json};
 
 use crate::{
     harness::{LAB, Scratch},
-    tidy::root,
+    queries::recorded,
 };
 
 fn lab(arguments: &[&str], folder: &Path) -> Output {
     Command::new(&*LAB).args(arguments).arg(folder).output().unwrap()
-}
-
-/// A recording of Microsoft's host as tables.
-fn imported(scratch: &Scratch, recording: &str, phases: &Path) -> PathBuf {
-    let (file, folder) = (root().join("tests/it/golden/real-run").join(recording), scratch.path().join("imported"));
-    let mut import = Command::new(&*LAB);
-    import.arg("import").arg(file).arg("--phases").arg(phases).arg("--folder").arg(&folder);
-    assert!(import.output().unwrap().status.success());
-    folder
-}
-
-fn phases_of(recording: &str) -> PathBuf {
-    root().join("tests/it/golden/real-run").join(recording)
 }
 
 fn verdict(output: &Output) -> Value {
@@ -57,7 +44,7 @@ fn over_own_records(lab: &str) -> BTreeSet<String> {
 #[test]
 fn the_replay_hypothesis_is_supported_by_what_microsofts_host_wrote() {
     let scratch = Scratch::new();
-    let folder = imported(&scratch, "replay.jsonl.gz", &phases_of("replay.phases.json"));
+    let folder = recorded(&scratch, "replay.jsonl.gz", Some("replay.phases.json"));
     let output = lab(&["judge", "replay", "--json"], &folder);
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     let verdict = verdict(&output);
@@ -89,7 +76,7 @@ fn the_replay_hypothesis_is_supported_by_what_microsofts_host_wrote() {
 #[test]
 fn of_the_oom_lab_everything_passes_on_microsofts_host_that_its_rows_can_tell() {
     let scratch = Scratch::new();
-    let folder = imported(&scratch, "telemetry.jsonl.gz", &phases_of("telemetry.phases.json"));
+    let folder = recorded(&scratch, "telemetry.jsonl.gz", Some("telemetry.phases.json"));
     let output = lab(&["judge", "oom", "--json"], &folder);
     assert_eq!(output.status.code(), Some(2), "{output:?}");
     let verdict = verdict(&output);

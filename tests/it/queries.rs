@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     io::Write,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, Output, Stdio},
 };
 
@@ -108,21 +108,23 @@ pub(crate) fn facts(answer: &Value) -> BTreeMap<&str, i64> {
     facts.zip(column(answer, "n").into_iter().map(|it| it.as_i64().unwrap())).collect()
 }
 
-/// A recorded run as a folder of tables.
-fn imported(scratch: &Scratch, recording: &str, phases: &str) -> String {
+/// A recording of Microsoft's host, imported; with phases where a file of them is named.
+pub(crate) fn recorded(scratch: &Scratch, recording: &str, phases: Option<&str>) -> PathBuf {
     let golden = root().join("tests/it/golden/real-run");
     let folder = scratch.path().join("imported");
-    let import = Command::new(&*LAB)
-        .arg("import")
-        .arg(golden.join(recording))
-        .arg("--phases")
-        .arg(golden.join(phases))
-        .arg("--folder")
-        .arg(&folder)
-        .output()
-        .unwrap();
-    assert!(import.status.success(), "{}", String::from_utf8_lossy(&import.stderr));
-    folder.join("tables").display().to_string()
+    let mut import = Command::new(&*LAB);
+    import.arg("import").arg(golden.join(recording)).arg("--folder").arg(&folder);
+    if let Some(phases) = phases {
+        import.arg("--phases").arg(golden.join(phases));
+    }
+    let output = import.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    folder
+}
+
+/// Its tables.
+fn imported(scratch: &Scratch, recording: &str, phases: &str) -> String {
+    recorded(scratch, recording, Some(phases)).join("tables").display().to_string()
 }
 
 fn truth(file: &str) -> Value {

@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     evidence::render::columns,
+    judgement::VERDICT,
     machine::{
         exit::{EXIT_OK, EXIT_WRONG, UsageError},
         terminal::out,
@@ -110,7 +111,7 @@ impl Compare {
 }
 
 fn read(folder: &Path) -> anyhow::Result<Map<String, Value>> {
-    let path = folder.join("verdict.json");
+    let path = folder.join(VERDICT);
     if !path.is_file() {
         let why = "there is no such file; `lab judge` or `lab run` makes it";
         return Err(anyhow!("{}: {why}", path.display()));

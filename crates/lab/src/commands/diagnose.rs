@@ -7,6 +7,7 @@ use std::{
 
 use serde_json::{Map, Value, json};
 
+use super::need_tables;
 use crate::{
     diagnosis::{Diagnosis, DiagnosisError, Options, Reply, Step, diagnose},
     evidence::{render::columns, schema::read_time},
@@ -61,12 +62,7 @@ impl Diagnose {
     /// # Errors
     /// When the folder has no tables, or no rows of the app.
     pub fn run(self) -> anyhow::Result<u8> {
-        if !self.folder.join("tables").is_dir() {
-            let folder = self.folder.display();
-            let text =
-                format!("{folder} has no folder `tables`: make one with `cargo lab import FILE… --folder {folder}`");
-            return Err(UsageError(text).into());
-        }
+        need_tables(&self.folder)?;
         let Self { folder, app, from, to, limit_mib, json } = self;
         let diagnosis = match diagnose(&folder, &Options { app, from, to, limit_mb: limit_mib }) {
             Err(error @ DiagnosisError::NoApp { .. }) => return Err(UsageError(error.to_string()).into()),

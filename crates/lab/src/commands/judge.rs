@@ -1,7 +1,6 @@
 //! `lab judge`: holds any folder of tables against a lab's criteria.
 
 use std::{
-    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
 };
@@ -10,14 +9,13 @@ use anyhow::Context;
 use clap::builder::PossibleValuesParser;
 use serde_json::{Value, json};
 
+use super::need_tables;
 use crate::{
-    judgement::{Bundle, Journal, Manifest, ManifestError, Origin, Step},
+    ingestion::import::SUMMARY,
+    judgement::{Bundle, ENVIRONMENT, Journal, Manifest, ManifestError, Origin, Step},
     labs::{EP1_LIMIT_MB, Entry, LABS, close, named, tell},
     machine::{exit::UsageError, terminal::err},
 };
-
-/// What an import leaves in its folder.
-const IMPORT: &str = "import.json";
 
 /// Hold telemetry from anywhere against a lab's criteria, and make the same bundle and page as a run.
 #[derive(Debug, clap::Args)]
@@ -54,13 +52,8 @@ impl Judge {
     /// When the folder has no tables, or cannot be read or written.
     pub fn run(self) -> anyhow::Result<u8> {
         let lab = named(&self.lab).context("find the lab")?;
-        if !self.folder.join("tables").is_dir() {
-            let folder = self.folder.display();
-            let text =
-                format!("{folder} has no folder `tables`: make one with `cargo lab import FILE… --folder {folder}`");
-            return Err(UsageError(text).into());
-        }
-        if self.folder.join(IMPORT).is_file() || !is_run(&self.folder) { self.import(lab) } else { self.own(lab) }
+        need_tables(&self.folder)?;
+        if self.folder.join(SUMMARY).is_file() || !is_run(&self.folder) { self.import(lab) } else { self.own(lab) }
     }
 
     fn import(&self, lab: &Entry) -> anyhow::Result<u8> {
@@ -68,8 +61,8 @@ impl Judge {
         let journal = Journal::of(&self.folder);
         journal.add(Step::Hypothesis, rules.hypothesis.trim(), json!({}))?;
         journal.add(Step::Action, "telemetry from elsewhere is judged", json!({ "lab": lab.name }))?;
-        let environment = json!({"lab": env!("CARGO_PKG_VERSION"), "imported": received(&self.folder.join(IMPORT))});
-        let path = self.folder.join("environment.json");
+        let environment = json!({"lab": env!("CARGO_PKG_VERSION"), "imported": received(&self.folder.join(SUMMARY))});
+        let path = self.folder.join(ENVIRONMENT);
         fs::write(&path, serde_json::to_vec_pretty(&environment)?).context("write environment.json")?;
         let (judged, seal) = close(lab.definition, &self.folder, self.manifest(lab, Origin::Import)?)?;
         tell(&judged, &self.folder, &seal, self.json)
@@ -94,18 +87,8 @@ impl Judge {
 
     fn manifest(&self, lab: &Entry, origin: Origin) -> anyhow::Result<Manifest> {
         let folder = self.folder.canonicalize().context("find the folder")?;
-        Ok(Manifest {
-            lab: lab.name.to_owned(),
-            run: folder.file_name().unwrap_or_default().to_string_lossy().into_owned(),
-            origin,
-            scale: "1".to_owned(),
-            control: false,
-            parts: 0,
-            parameters: (lab.parameters)(self.limit_mib),
-            hypothesis: lab.definition.rules()?.hypothesis.trim().to_owned(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            rows: BTreeMap::new(),
-        })
+        let parameters = (lab.parameters)(self.limit_mib);
+        Ok(Manifest { parameters, ..Manifest::new(lab.definition, &folder, origin)? })
     }
 }
 

@@ -20,7 +20,7 @@ pub mod stage;
 pub mod start;
 pub mod verify;
 
-use std::process::ExitCode;
+use std::{path::Path, process::ExitCode};
 
 use crate::machine::{
     exit::{EXIT_COULD_NOT_RUN, EXIT_USAGE, UsageError},
@@ -79,6 +79,16 @@ impl Command {
             Self::Compare(it) => it.run(),
         }
     }
+}
+
+/// Refuses a folder without tables.
+fn need_tables(folder: &Path) -> Result<(), UsageError> {
+    if folder.join("tables").is_dir() {
+        return Ok(());
+    }
+    let folder = folder.display();
+    let text = format!("{folder} has no folder `tables`: make one with `cargo lab import FILE… --folder {folder}`");
+    Err(UsageError(text))
 }
 
 /// Prints a failure and says which exit code it is.

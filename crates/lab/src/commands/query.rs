@@ -10,7 +10,12 @@ use anyhow::{Context, anyhow, bail};
 use serde_json::{Map, json};
 
 use crate::{
-    evidence::{database, phases_file::PhasesFile, render::columns, schema::Profile},
+    evidence::{
+        database,
+        phases_file::PhasesFile,
+        render::{columns, csv},
+        schema::Profile,
+    },
     machine::{
         exit::{EXIT_OK, UsageError},
         terminal::{err, out},
@@ -165,12 +170,7 @@ fn print(table: &kql::Table, format: Format) -> anyhow::Result<()> {
             out(&serde_json::to_string(&answer)?);
         }
         Format::Csv => {
-            let mut writer = csv::Writer::from_writer(Vec::new());
-            writer.write_record(names())?;
-            for row in table.rows() {
-                writer.write_record(row.iter().map(ToString::to_string))?;
-            }
-            out(String::from_utf8(writer.into_inner()?)?.trim_end_matches('\n'));
+            out(csv(table)?.trim_end_matches('\n'));
         }
         Format::Table => {
             let rows: Vec<Vec<String>> = table.rows().map(|row| row.iter().map(shown).collect()).collect();

@@ -97,15 +97,10 @@ pub const JOURNAL: &str = "journal.jsonl";
 /// Lines of each file of the run's folder.
 fn counted(folder: &Path) -> Result<Vec<Json>, ReadError> {
     let run = run_of(folder);
-    let files = jsonl::files(&run).map_err(|source| ReadError { path: run.clone(), source })?;
-    let row = |(path, bytes): &(PathBuf, Vec<u8>)| {
-        let lines = || bytes.split(|it| *it == b'\n').filter(|it| !it.is_empty());
-        let unreadable = lines().filter(|it| serde_json::from_slice::<serde::de::IgnoredAny>(it).is_err()).count();
-        let name = path.strip_prefix(&run).unwrap_or(path).to_string_lossy();
-        json!({"file": name, "rows": lines().count(), "unreadable": unreadable})
-    };
+    let files = jsonl::counted(&run).map_err(|source| ReadError { path: run, source })?;
     // The journal goes on when the rows are judged.
-    Ok(files.iter().filter(|it| !it.0.ends_with(JOURNAL)).map(row).collect())
+    let rows = files.into_iter().filter(|it| it.0 != JOURNAL);
+    Ok(rows.map(|(file, it)| json!({"file": file, "rows": it.rows, "unreadable": it.unreadable})).collect())
 }
 
 /// The phases that an import was given.

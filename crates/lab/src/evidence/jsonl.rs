@@ -110,13 +110,31 @@ pub fn has_rows(path: &Path) -> io::Result<bool> {
 /// # Errors
 /// When a file cannot be read.
 pub fn unreadable(folder: &Path) -> io::Result<BTreeMap<String, usize>> {
-    let is_lost = |line: &&[u8]| !line.is_empty() && serde_json::from_slice::<IgnoredAny>(line).is_err();
+    let stem = |it: &str| Path::new(it).file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let counted = counted(folder)?.into_iter().filter(|it| it.1.unreadable > 0);
+    Ok(counted.map(|(file, lines)| (stem(&file), lines.unreadable)).collect())
+}
+
+/// Lines of a file that are more than nothing.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Lines {
+    pub rows: usize,
+    /// Those that are no JSON. The writers are done: a last line without an end is cut.
+    pub unreadable: usize,
+}
+
+/// Lines of each file in a run's folder and its tables, by path from the folder.
+///
+/// # Errors
+/// When a file cannot be read.
+pub fn counted(folder: &Path) -> io::Result<BTreeMap<String, Lines>> {
     let counted = files(folder)?.into_iter().map(|(path, bytes)| {
-        // Its writers are done: a last line without an end is cut.
-        let count = bytes.split(|it| *it == b'\n').filter(is_lost).count();
-        (path.file_stem().unwrap_or_default().to_string_lossy().into_owned(), count)
+        let lines = || bytes.split(|it| *it == b'\n').filter(|it| !it.is_empty());
+        let unreadable = lines().filter(|it| serde_json::from_slice::<IgnoredAny>(it).is_err()).count();
+        let name = path.strip_prefix(folder).unwrap_or(&path).to_string_lossy().into_owned();
+        (name, Lines { rows: lines().count(), unreadable })
     });
-    Ok(counted.filter(|it| it.1 > 0).collect())
+    Ok(counted.collect())
 }
 
 /// All files of lines in a run's folder and its tables, with their bytes, in order of their names.

@@ -15,3 +15,17 @@ pub fn columns(headings: &[String], rows: &[Vec<String>]) -> String {
     let lines = [headings, &rule].into_iter().chain(rows.iter().map(Vec::as_slice)).map(line);
     lines.collect::<Vec<_>>().join("\n")
 }
+
+/// A table as CSV, its columns' names first.
+///
+/// # Errors
+/// Never in practice: it is written in memory.
+pub fn csv(table: &kql::Table) -> Result<String, csv::Error> {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    writer.write_record(table.columns().iter().map(|it| &it.name))?;
+    for row in table.rows() {
+        writer.write_record(row.iter().map(ToString::to_string))?;
+    }
+    let bytes = writer.into_inner().map_err(|error| csv::Error::from(error.into_error()))?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}

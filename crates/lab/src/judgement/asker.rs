@@ -88,6 +88,8 @@ pub struct Asker {
     definition: Definition,
     tables: PathBuf,
     database: Database,
+    /// Of all tables that are known, read or not.
+    schemas: kql::Schemas,
     phases: PhasesFile,
     /// Phases by the names that parameters have for them.
     stands_for: BTreeMap<String, String>,
@@ -125,7 +127,9 @@ impl Asker {
         let times = names.iter().filter_map(|it| Some((it.clone(), ticks(database.tables.get(it)?, &app)))).collect();
         let stands_for = definition.rules().map(|it| it.stands_for).unwrap_or_default();
         let session = Session::default();
-        Ok(Self { definition, tables, database, phases, stands_for, parameters, times, session })
+        let mut schemas = database::documented(Profile::Documented);
+        schemas.extend(database.schemas());
+        Ok(Self { definition, tables, database, schemas, phases, stands_for, parameters, times, session })
     }
 
     /// What the judge gives the queries beside the phases.
@@ -147,12 +151,10 @@ impl Asker {
             return Ok(Err(unanswerable));
         }
         let wrong = |problem: String| AskerError::Wrong { query: question.query.to_owned(), problem };
-        let (mut query, mut text) = (query, String::new());
-        for (name, value) in &found {
-            query = query.with_parameter(name, value).map_err(|error| wrong(error.render(question.query)))?;
-        }
-        text += &with_values(query.text(), &query.parameters(), &found);
-        query.check(&self.schemas()).map_err(|error| wrong(error.render(query.text())))?;
+        let text = with_values(query.text(), &query.parameters(), &found);
+        let set = |query: Query, (name, value): &(String, String)| query.with_parameter(name, value);
+        let query = found.iter().try_fold(query, set).map_err(|error| wrong(error.render(question.query)))?;
+        query.check(&self.schemas).map_err(|error| wrong(error.render(query.text())))?;
         let output = match query.run(&self.database) {
             Ok(output) => output,
             Err(error) => return Ok(Err(Unanswerable::new(format!("the query stopped: {}", error.message)))),
@@ -165,12 +167,6 @@ impl Asker {
     /// All questions and answers.
     pub fn into_session(self) -> Session {
         self.session
-    }
-
-    fn schemas(&self) -> kql::Schemas {
-        let mut schemas = database::documented(Profile::Documented);
-        schemas.extend(self.database.schemas());
-        schemas
     }
 
     /// The query's parameters that are known, and the windows they make; or which phase there is not.
@@ -232,12 +228,12 @@ impl Asker {
     /// Why the tables cannot answer: one is missing, or has no rows of the app in a window. Without this, rows that are not there would
     /// count as things that did not happen.
     fn lacking(&self, query: &Query, windows: &[QueryWindow]) -> Option<Unanswerable> {
+        let has_app = query.parameters().iter().any(|it| it.name == "appName");
         for table in query.tables() {
             if let Some(reason) = database::missing(&self.tables, &table) {
                 return Some(Unanswerable { reason, needs_own_records: is_own(&table) });
             }
-            let is_of_app = query.parameters().iter().any(|it| it.name == "appName") && !is_own(&table);
-            let Some(times) = self.times.get(&table).filter(|_| is_of_app) else { continue };
+            let Some(times) = self.times.get(&table).filter(|_| has_app && !is_own(&table)) else { continue };
             let app = &self.phases.app_name;
             if times.is_empty() {
                 return Some(Unanswerable::new(format!(

@@ -14,7 +14,6 @@ use super::{
     manifest::{self, ManifestError},
     over_runs,
     rules::{Count, Sheet},
-    session::Session,
     sums,
 };
 use crate::evidence::{
@@ -22,18 +21,20 @@ use crate::evidence::{
     doubts,
     jsonl::WriteError,
     phases_file::{PhasesError, PhasesFile},
-    render::columns,
+    render::{columns, csv},
 };
 
-const VERDICT: &str = "verdict.json";
-const ENVIRONMENT: &str = "environment.json";
-const SESSION: &str = "kql-session.json";
+pub const VERDICT: &str = "verdict.json";
+pub const ENVIRONMENT: &str = "environment.json";
+pub const SESSION: &str = "kql-session.json";
+/// The run as one page.
+pub const PAGE: &str = "report.html";
 const TIMELINE: &str = "timeline.csv";
 const CHECKLIST: &str = "checklist.md";
 
 /// Files that a judgement adds to a folder of tables.
 pub const ADDED: [&str; 9] =
-    [VERDICT, ENVIRONMENT, SESSION, TIMELINE, CHECKLIST, JOURNAL, Manifest::FILE, sums::FILE, "report.html"];
+    [VERDICT, ENVIRONMENT, SESSION, TIMELINE, CHECKLIST, JOURNAL, Manifest::FILE, sums::FILE, PAGE];
 
 /// A bundle that cannot be made or judged.
 #[derive(Debug, thiserror::Error)]
@@ -153,7 +154,7 @@ impl Bundle {
             in_doubt.extend(doubts(&self.folder).map_err(read)?);
         }
         let verdict = self.verdict(&rules, criteria, in_doubt, counts)?;
-        let mut files = vec![(SESSION, session_text(&asker.into_session())), (TIMELINE, timeline.into_bytes())];
+        let mut files = vec![(SESSION, pretty(&asker.into_session())), (TIMELINE, timeline.into_bytes())];
         files.extend(of_verdict(&verdict));
         Ok(Judged { verdict, files, sheets, summary })
     }
@@ -237,11 +238,6 @@ fn of_verdict(verdict: &VerdictFile) -> Vec<(&'static str, Vec<u8>)> {
     vec![(CHECKLIST, checklist(verdict).into_bytes()), (VERDICT, pretty(verdict))]
 }
 
-/// A query a line: long enough to be read by eye, small enough to be kept.
-fn session_text(session: &Session) -> Vec<u8> {
-    serde_json::to_vec_pretty(session).unwrap_or_default()
-}
-
 /// The guide's list for its operator, ticked off by the criteria that hold.
 fn checklist(verdict: &VerdictFile) -> String {
     let items = verdict.criteria.iter().filter(|it| it.kind == Kind::Checklist).map(|it| {
@@ -298,21 +294,7 @@ impl Figures<'_> {
 
     fn csv(&mut self, query: &str) -> Result<String, AskerError> {
         let Some(answer) = self.ask(query)? else { return Ok(String::new()) };
-        let line = |cells: Vec<String>| cells.iter().map(|it| quoted(it)).collect::<Vec<_>>().join(",") + "\n";
-        let head = line(answer.table.columns().iter().map(|it| it.name.clone()).collect());
-        Ok(answer
-            .table
-            .rows()
-            .map(|row| line(row.iter().map(ToString::to_string).collect()))
-            .fold(head, |text, it| text + &it))
-    }
-}
-
-fn quoted(field: &str) -> String {
-    if field.contains([',', '"', '\n', '\r']) {
-        format!("\"{}\"", field.replace('"', "\"\""))
-    } else {
-        field.to_owned()
+        Ok(csv(&answer.table).unwrap_or_default())
     }
 }
 

@@ -24,7 +24,11 @@ impl Definition {
 
     /// The text of a query's file.
     pub fn query(&self, file: &str) -> Option<&'static str> {
-        let is_it = |name: &str| name.split_once('/') == Some((self.name, file));
-        QUERIES.iter().find(|(name, _)| is_it(name)).map(|(_, text)| *text)
+        query_text(self.name, file)
     }
+}
+
+/// The text of a lab's query.
+pub fn query_text(lab: &str, file: &str) -> Option<&'static str> {
+    QUERIES.iter().find(|(name, _)| name.split_once('/') == Some((lab, file))).map(|(_, text)| *text)
 }

@@ -8,6 +8,8 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+use super::{Definition, RulesError};
+
 use crate::evidence::{database::JOURNAL, jsonl};
 
 /// Where tables come from.
@@ -56,6 +58,25 @@ pub enum ManifestError {
 impl Manifest {
     pub const FILE: &str = "manifest.json";
 
+    /// The manifest of a folder that is judged at full scale, with the remedy.
+    ///
+    /// # Errors
+    /// When the lab's criteria cannot be read.
+    pub fn new(definition: Definition, folder: &Path, origin: Origin) -> Result<Self, RulesError> {
+        Ok(Self {
+            lab: definition.name.to_owned(),
+            run: folder.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            origin,
+            scale: "1".to_owned(),
+            control: false,
+            parts: 0,
+            parameters: BTreeMap::new(),
+            hypothesis: definition.rules()?.hypothesis.trim().to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            rows: BTreeMap::new(),
+        })
+    }
+
     /// Reads a bundle's manifest.
     ///
     /// # Errors
@@ -89,12 +110,6 @@ impl Manifest {
 /// # Errors
 /// When a file cannot be read.
 pub(super) fn rows(folder: &Path) -> io::Result<BTreeMap<String, usize>> {
-    let mut found = BTreeMap::new();
-    for (path, bytes) in jsonl::files(folder)? {
-        let name = path.strip_prefix(folder).unwrap_or(&path).to_string_lossy().into_owned();
-        if name != JOURNAL {
-            found.insert(name, bytes.split(|it| *it == b'\n').filter(|it| !it.is_empty()).count());
-        }
-    }
-    Ok(found)
+    let counted = jsonl::counted(folder)?.into_iter().filter(|it| it.0 != JOURNAL);
+    Ok(counted.map(|(file, lines)| (file, lines.rows)).collect())
 }

@@ -15,9 +15,9 @@ mod verdict;
 mod verify;
 
 pub use asker::{Answer, Asker, AskerError, Question, Unanswerable};
-pub use bundle::{ADDED, Bundle, BundleError, Judged};
+pub use bundle::{ADDED, Bundle, BundleError, ENVIRONMENT, Judged, PAGE, SESSION, VERDICT};
 pub use criterion::{Criterion, CriterionResult, Grade, Spread, judge, over_runs};
-pub use definition::Definition;
+pub use definition::{Definition, query_text};
 pub use journal::{Journal, Step};
 pub use manifest::{Manifest, ManifestError, Origin};
 pub use rules::{Kind, Rule, Rules, RulesError};

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Bundle, BundleError, Definition, bundle::part_name, sums};
+use super::{Bundle, BundleError, Definition, SESSION, bundle::part_name, sums};
 
 /// What is wrong with a bundle; nothing, if all lists are empty.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -64,16 +64,18 @@ pub fn verify(definition: Definition, folder: &Path) -> Result<Verification, Bun
                 verification
                     .differences
                     .extend((kept != *bytes).then(|| differing(name, &kept, bytes)).into_iter().flatten());
-                if *name == "kql-session.json" {
+                if *name == SESSION {
                     let session: Value = serde_json::from_slice(bytes).unwrap_or_default();
                     verification.queries += session["queries"].as_array().map_or(0, Vec::len);
                 }
             }
         }
     }
-    // What is changed in a part is told once, by the part.
-    verification.changed.sort();
-    verification.changed.dedup();
+    // The sums of the whole and of a part both name a file of the part.
+    for files in [&mut verification.changed, &mut verification.missing, &mut verification.added] {
+        files.sort();
+        files.dedup();
+    }
     Ok(verification)
 }
 

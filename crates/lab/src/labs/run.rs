@@ -1,7 +1,6 @@
 //! What every `lab run` does alike: plan, find a platform, carry out, read back, judge, write down, tell.
 
 use std::{
-    collections::BTreeMap,
     fs,
     io::{IsTerminal, stdout},
     path::{Path, PathBuf},
@@ -14,7 +13,7 @@ use super::Lab;
 use crate::{
     app::running::{AppRequest, AppStart, OpenPlatform, Platform, RunningApp},
     evidence::{Environment, RunFolder, phases_file::PhasesFile},
-    judgement::{Bundle, Definition, Journal, Judged, Manifest, Origin, Step, render},
+    judgement::{Bundle, Definition, ENVIRONMENT, Journal, Judged, Manifest, Origin, Step, render},
     machine::{
         exit::interrupted,
         log,
@@ -111,23 +110,17 @@ impl<L: Lab> Runner<'_, L> {
         environment.note("runs", self.runs);
         environment.0.extend(self.platform.facts());
         self.lab.describe(self.plan, &mut environment);
-        folder.write_json("environment.json", &environment).context("write environment.json")
+        folder.write_json(ENVIRONMENT, &environment).context("write environment.json")
     }
 
     /// Judges a folder, and closes it: nothing is written into it after this.
     fn close(&self, folder: &RunFolder, parts: usize) -> anyhow::Result<(Judged, String)> {
-        let run = folder.path().file_name().unwrap_or_default().to_string_lossy().into_owned();
         let manifest = Manifest {
-            lab: L::NAME.to_owned(),
-            run,
-            origin: Origin::Run,
             scale: self.lab.scale(),
             control: self.lab.is_control(self.plan),
             parts,
             parameters: L::parameters(self.lab.limit_mb()),
-            hypothesis: L::rules()?.hypothesis.trim().to_owned(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            rows: BTreeMap::new(),
+            ..Manifest::new(L::definition(), folder.path(), Origin::Run)?
         };
         close(L::definition(), folder.path(), manifest)
     }

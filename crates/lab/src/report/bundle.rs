@@ -9,7 +9,10 @@ use std::{
 use serde_json::{Value, json};
 
 use super::ReportError;
-use crate::evidence::{jsonl, phases_file::PhasesFile};
+use crate::{
+    evidence::{jsonl, phases_file::PhasesFile},
+    judgement::{ENVIRONMENT, SESSION, VERDICT},
+};
 
 /// What a folder of evidence has.
 #[derive(Clone, Debug)]
@@ -32,12 +35,12 @@ impl Bundle {
     /// # Errors
     /// When a file is missing or cannot be read.
     pub(super) fn read(folder: &Path) -> Result<Self, ReportError> {
-        if !folder.join("verdict.json").is_file() {
-            return Err(ReportError::NoBundle { folder: folder.to_owned(), missing: "verdict.json" });
+        if !folder.join(VERDICT).is_file() {
+            return Err(ReportError::NoBundle { folder: folder.to_owned(), missing: VERDICT });
         }
         // Without phases there still are criteria to show, and why they are inconclusive.
         let phases = PhasesFile::beside(&folder.join("tables"))?.unwrap_or_default();
-        let verdict = object(folder, "verdict.json")?.unwrap_or_default();
+        let verdict = object(folder, VERDICT)?.unwrap_or_default();
         Self::with(folder, text(&verdict, "lab"), Some(verdict), phases)
     }
 
@@ -62,10 +65,10 @@ impl Bundle {
         let named = || folder.file_name().map(|it| it.to_string_lossy().into_owned()).unwrap_or_default();
         Ok(Self {
             run: told.unwrap_or_else(named),
-            environment: object(folder, "environment.json")?
+            environment: object(folder, ENVIRONMENT)?
                 .or_else(|| verdict.as_ref().map(|it| it["environment"].clone()))
                 .unwrap_or_default(),
-            session: object(folder, "kql-session.json")?.unwrap_or_default(),
+            session: object(folder, SESSION)?.unwrap_or_default(),
             beside: object(folder, "beside.json")?,
             checklist: fs::read_to_string(folder.join("checklist.md")).unwrap_or_default(),
             folder: folder.to_owned(),
@@ -137,7 +140,7 @@ fn object(folder: &Path, name: &str) -> Result<Option<Value>, ReportError> {
 /// is one.
 pub fn beside(folder: &Path) -> Option<Value> {
     let folder = folder.canonicalize().ok()?;
-    let own = object(&folder, "verdict.json").ok()??;
+    let own = object(&folder, VERDICT).ok()??;
     let siblings = fs::read_dir(folder.parent()?).ok()?.filter_map(|it| Some(it.ok()?.path()));
     let mut others: Vec<PathBuf> = siblings.filter(|it| *it != folder && it.is_dir() && !it.is_symlink()).collect();
     others.sort();
@@ -145,7 +148,7 @@ pub fn beside(folder: &Path) -> Option<Value> {
     let fits = |it: &Value| {
         ["lab", "scale", "origin"].iter().all(|field| it[*field] == own[*field]) && is_control(it) != is_control(&own)
     };
-    let read = |it: &PathBuf| object(it, "verdict.json").ok().flatten();
+    let read = |it: &PathBuf| object(it, VERDICT).ok().flatten();
     let other = others.iter().rev().filter_map(read).find(fits)?;
     let criteria = other["criteria"].as_array().cloned().unwrap_or_default();
     let criterion = |it: &Value| json!({"id": it["id"], "observed": it["observed"], "result": it["result"]});

@@ -7,8 +7,8 @@ use serde_json::Value;
 use super::{
     bundle::{Bundle, text},
     html::{esc, id, plain, table},
-    plan::query_text,
 };
+use crate::judgement::query_text;
 
 /// Kinds of criteria with their headings, in the order of the page.
 const KINDS: [(&str, &str); 4] = [

@@ -16,12 +16,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::evidence::{database::ReadError, phases_file::PhasesError};
+use crate::{
+    evidence::{database::ReadError, phases_file::PhasesError},
+    judgement::PAGE,
+};
 
 pub use bundle::beside;
 
 /// The page's name in a run's folder.
-pub const FILE: &str = "report.html";
+pub const FILE: &str = PAGE;
 
 /// Why there is no page.
 #[derive(Debug, thiserror::Error)]

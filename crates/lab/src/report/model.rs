@@ -10,11 +10,14 @@ use time::OffsetDateTime;
 use super::{
     ReportError,
     bundle::Bundle,
-    plan::{Panel, Plan, Series, SeriesKind, query_text},
+    plan::{Panel, Plan, Series, SeriesKind},
 };
-use crate::evidence::{
-    database,
-    schema::{Profile, read_time},
+use crate::{
+    evidence::{
+        database,
+        schema::{Profile, read_time},
+    },
+    judgement::query_text,
 };
 
 /// Bins of the charts and of the tables, in milliseconds: round ones, so that a bin's time is one that can be read.

@@ -7,9 +7,6 @@ const PLANS: [(&str, &str); 2] = [
     ("replay", include_str!("../../../../load/replay/page.toml")),
 ];
 
-/// `(lab/file, text)` of every query.
-const QUERIES: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/queries.rs"));
-
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Plan {
@@ -124,17 +121,12 @@ impl Plan {
     }
 }
 
-/// The text of a lab's query.
-pub(super) fn query_text(lab: &str, file: &str) -> Option<&'static str> {
-    let name = format!("{lab}/{file}");
-    QUERIES.iter().find(|it| it.0 == name).map(|it| it.1)
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+    use crate::judgement::query_text;
 
     #[test]
     fn each_plan_names_queries_that_are_there_and_columns_that_they_have() {

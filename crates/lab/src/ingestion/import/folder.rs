@@ -17,7 +17,7 @@ const TABLES: &str = "tables";
 /// Tables while they are written: they appear whole or not at all.
 const NEW_TABLES: &str = "tables.new";
 /// What was imported. A folder that has it was filled by an import, and may be again.
-const SUMMARY: &str = "import.json";
+pub const SUMMARY: &str = "import.json";
 const NEW_SUMMARY: &str = "import.json.new";
 const PHASES: &str = PhasesFile::NAME;
 

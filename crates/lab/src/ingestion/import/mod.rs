@@ -21,7 +21,7 @@ use super::{
 };
 use crate::evidence::{schema::rows_as, table_writer::Table};
 
-pub use folder::{FolderRefusal, ImportFolder, WriteRefusal};
+pub use folder::{FolderRefusal, ImportFolder, SUMMARY, WriteRefusal};
 pub use source::ReadError;
 
 /// Rows as lines, each with its time.
