@@ -76,9 +76,19 @@ fn known(name: &str, profile: Profile) -> Option<&'static schema::TableSchema> {
     schema::table(name, profile).or_else(|| schema::own_table(name))
 }
 
+/// Whether a table has no file of its own: it is made of other files when it is read.
+fn is_made(folder: &Path, table: &str) -> bool {
+    table == schema::FILES || (table == schema::PHASES && !given(folder).is_empty())
+}
+
+/// Whether a run's folder has a table, with rows or without.
+pub fn has(folder: &Path, table: &str) -> bool {
+    is_made(folder, table) || file(folder, table).is_file()
+}
+
 /// Why a table of a run's folder cannot be told from.
 pub fn missing(folder: &Path, table: &str) -> Option<String> {
-    if table == schema::FILES || (table == schema::PHASES && !given(folder).is_empty()) {
+    if is_made(folder, table) {
         return None;
     }
     let classic = classic_of(table);

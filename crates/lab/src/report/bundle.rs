@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::ReportError;
 use crate::{
-    evidence::{jsonl, phases_file::PhasesFile},
+    evidence::{database, jsonl, phases_file::PhasesFile},
     judgement::{ENVIRONMENT, SESSION, VERDICT},
 };
 
@@ -102,15 +102,8 @@ impl Bundle {
 
     /// Tables of a list that the folder does not have.
     pub(super) fn missing<'a>(&self, names: &'a BTreeSet<String>) -> Vec<&'a str> {
-        names.iter().filter(|it| !self.has(it)).map(String::as_str).collect()
-    }
-
-    fn has(&self, table: &str) -> bool {
-        let file = |folder: PathBuf, name: &str| folder.join(name).with_extension("jsonl").is_file();
-        match table.strip_prefix("lab_") {
-            Some(own) => file(self.folder.clone(), own) || file(self.tables(), own),
-            None => file(self.tables(), crate::evidence::schema::classic_of(table)),
-        }
+        let tables = self.tables();
+        names.iter().filter(|it| !database::has(&tables, it)).map(String::as_str).collect()
     }
 }
 
