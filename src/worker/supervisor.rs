@@ -156,12 +156,14 @@ impl Supervisor {
         console::out("Worker process started");
         tracing::info!(worker.generation = life.generation, worker.pid = life.pid, "worker is up");
         self.current.send_replace(Some(Arc::clone(&life.connection)));
-        let end = tokio::select! {
-            status = life.child.wait() => End::Exited(status),
-            () = silence(&life.connection) => End::Unresponsive,
-            () = self.stop.cancelled() => End::Stopped,
-            () = sample(life.pid, limit) => End::Exited(life.child.wait().await),
+        let ended = async {
+            tokio::select! {
+                status = life.child.wait() => End::Exited(status),
+                () = silence(&life.connection) => End::Unresponsive,
+                () = sample(life.pid, limit) => End::Exited(life.child.wait().await),
+            }
         };
+        let end = stop_or(&self.stop, ended).await;
         self.current.send_replace(None);
         match end {
             End::Exited(status) => {
@@ -191,6 +193,15 @@ impl Supervisor {
                 true
             }
         }
+    }
+}
+
+/// A worker that was told to stop may be gone before its front looks: its end is no news then, so the stop comes first.
+async fn stop_or(stop: &CancellationToken, ended: impl Future<Output = End>) -> End {
+    tokio::select! {
+        biased;
+        () = stop.cancelled() => End::Stopped,
+        end = ended => end,
     }
 }
 
@@ -309,6 +320,16 @@ fn kill(pid: u32) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_worker_that_was_told_to_stop_and_is_gone_was_stopped() {
+        let stop = CancellationToken::new();
+        stop.cancel();
+        for _ in 0..64 {
+            let gone = async { End::Exited(Ok(ExitStatus::default())) };
+            assert!(matches!(stop_or(&stop, gone).await, End::Stopped));
+        }
+    }
 
     #[test]
     fn a_restart_comes_at_once_then_later_and_later_and_at_once_again_after_health() {

@@ -68,9 +68,10 @@ impl Host {
     async fn await_readiness(self, channel: Arc<WorkerChannel>) {
         let inner = &self.inner;
         let answered = tokio::select! {
-            answered = self.probe() => answered,
+            biased;
             // A disposed channel reports nothing any more.
             () = channel.disposed.cancelled() => return,
+            answered = self.probe() => answered,
         };
         if answered {
             inner.log.write(&channel.channel_category(), Level::Debug, "HttpWorker is Initialized.");
