@@ -54,6 +54,7 @@
 mod engine;
 
 pub use engine::{
-    Activity, ActivityError, Carry, Context, Durable, Either, Error, Level, LogLine, Retried, RetryPolicy, Task, Timer,
-    Turn, TurnOutcome, all, any, envelope, error_chain, protocol, replay, replay_encoded, select, types,
+    Activity, ActivityError, AsCompleted, Carry, Context, Durable, Either, Error, Level, LogLine, Retried, RetryPolicy,
+    Task, Timer, Turn, TurnOutcome, all, any, as_completed, envelope, error_chain, fan_out, protocol, replay,
+    replay_encoded, select, select_all, try_all, types,
 };

@@ -21,16 +21,39 @@ pub async fn all<F: Durable>(tasks: impl IntoIterator<Item = F>) -> Vec<F::Outpu
     futures_util::future::join_all(tasks).await
 }
 
-/// Waits for the first outcome in history; gives its place and the outcome. The others are dropped.
+/// Waits for the first outcome in history; gives its place and the outcome. The others are dropped; `any(tasks.iter_mut())` keeps
+/// them.
 ///
 /// # Panics
 /// Without tasks: nothing would ever be first. A panic fails the orchestration and says so.
 pub async fn any<F: Durable>(tasks: impl IntoIterator<Item = F>) -> (usize, F::Output) {
     let mut tasks: Vec<F> = tasks.into_iter().collect();
-    assert!(!tasks.is_empty(), "any() of no tasks would wait for ever");
-    std::future::poll_fn(move |cx| {
-        for at in by_order(&tasks) {
-            if let Poll::Ready(outcome) = Pin::new(&mut tasks[at]).poll(cx) {
+    first(&mut tasks).await
+}
+
+/// The same, and gives the others back in their order. To take one after the other as they come, [`as_completed`](super::as_completed)
+/// is faster.
+///
+/// # Panics
+/// As [`any`].
+pub async fn select_all<F: Durable>(tasks: impl IntoIterator<Item = F>) -> (usize, F::Output, Vec<F>) {
+    let mut tasks: Vec<F> = tasks.into_iter().collect();
+    let (at, outcome) = first(&mut tasks).await;
+    tasks.remove(at);
+    (at, outcome, tasks)
+}
+
+async fn first<F: Durable>(tasks: &mut [F]) -> (usize, F::Output) {
+    assert!(!tasks.is_empty(), "nothing would ever be the first of no tasks");
+    std::future::poll_fn(|cx| {
+        let ready = tasks.iter().enumerate().filter_map(|(at, task)| Some((task.ready_at()?, at)));
+        if let Some((_, at)) = ready.min()
+            && let Poll::Ready(outcome) = Pin::new(&mut tasks[at]).poll(cx)
+        {
+            return Poll::Ready((at, outcome));
+        }
+        for (at, task) in tasks.iter_mut().enumerate() {
+            if let Poll::Ready(outcome) = Pin::new(task).poll(cx) {
                 return Poll::Ready((at, outcome));
             }
         }
@@ -57,11 +80,4 @@ pub async fn select<A: Durable, B: Durable>(first: &mut A, second: &mut B) -> Ei
         }
     })
     .await
-}
-
-/// Places of tasks: those that are ready first, in history's order, then the others.
-fn by_order<F: Durable>(tasks: &[F]) -> Vec<usize> {
-    let mut places: Vec<usize> = (0..tasks.len()).collect();
-    places.sort_by_key(|at| tasks[*at].ready_at().unwrap_or(u64::MAX));
-    places
 }

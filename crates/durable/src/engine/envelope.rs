@@ -1,15 +1,13 @@
 //! Between the text a Functions host sends and the messages of the protocol.
 
-use base64::{Engine, engine::general_purpose::STANDARD};
+use base64_simd::STANDARD;
 use prost::Message;
 
 use super::{
     Turn, TurnOutcome,
     error::{Error, types},
-    protocol::{
-        ActionType, CompleteOrchestration, OrchestrationStatus, OrchestratorAction, OrchestratorRequest,
-        OrchestratorResponse,
-    },
+    protocol::{ActionType, OrchestratorAction, OrchestratorRequest, OrchestratorResponse},
+    replay::failure,
 };
 
 /// Reads the value of an orchestration trigger: base64 of an `OrchestratorRequest`. The host encodes it as a JSON text once more
@@ -40,7 +38,7 @@ pub fn bytes(value: &str) -> Result<Vec<u8>, Error> {
         let text = "the host sent a JSON history, as for another language: set FUNCTIONS_WORKER_RUNTIME to custom";
         return Err(bad(text.to_owned()));
     }
-    STANDARD.decode(text).map_err(|error| bad(format!("the trigger's value is not base64: {error}")))
+    STANDARD.decode_to_vec(text).map_err(|error| bad(format!("the trigger's value is not base64: {error}")))
 }
 
 /// Base64 of a response, for the `ReturnValue` of the answer. Never empty: an empty one would fail the instance for good, without
@@ -48,20 +46,15 @@ pub fn bytes(value: &str) -> Result<Vec<u8>, Error> {
 pub fn encode(response: &OrchestratorResponse) -> String {
     if response.instance_id.is_empty() {
         let response = OrchestratorResponse { instance_id: "unknown".to_owned(), ..response.clone() };
-        return STANDARD.encode(response.encode_to_vec());
+        return STANDARD.encode_to_string(response.encode_to_vec());
     }
-    STANDARD.encode(response.encode_to_vec())
+    STANDARD.encode_to_string(response.encode_to_vec())
 }
 
 /// The answer to a request that cannot be understood: a completion that failed.
 pub fn refuse(error: Error) -> Turn {
     let mut turn = Turn::new(String::new(), 0, 0);
-    let complete = CompleteOrchestration {
-        orchestration_status: OrchestrationStatus::Failed as i32,
-        failure_details: Some(Box::new(error.into_details())),
-        ..CompleteOrchestration::default()
-    };
-    let action_type = Some(ActionType::CompleteOrchestration(complete));
+    let action_type = Some(ActionType::CompleteOrchestration(failure(error)));
     turn.response.actions.push(OrchestratorAction { id: 0, action_type });
     turn.outcome = TurnOutcome::Failed;
     turn

@@ -1,8 +1,10 @@
 //! What goes wrong in an orchestration, as data: it travels in history and in the answer.
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
-use super::{activity::ActivityError, protocol::FailureDetails};
+use serde_json::Value;
+
+use super::{activity::ActivityError, properties, protocol::FailureDetails};
 
 /// Why an orchestrator, or something it waited for, failed.
 ///
@@ -18,11 +20,19 @@ pub struct Error {
     pub cause: Option<Box<FailureDetails>>,
     /// Whether another attempt is useless.
     pub is_non_retriable: bool,
+    /// What else is known of it, by name. A child's reach its parent.
+    pub properties: BTreeMap<String, Value>,
 }
 
 impl Error {
     pub fn new(error_type: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { error_type: error_type.into(), message: message.into(), cause: None, is_non_retriable: false }
+        Self {
+            error_type: error_type.into(),
+            message: message.into(),
+            cause: None,
+            is_non_retriable: false,
+            properties: BTreeMap::new(),
+        }
     }
 
     /// Takes over any error: the name of its type, and its message with all causes. Use it with `map_err`.
@@ -37,6 +47,13 @@ impl Error {
         self
     }
 
+    /// Adds a property.
+    #[must_use]
+    pub fn with_property(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {
+        self.properties.insert(name.into(), value.into());
+        self
+    }
+
     /// Marks another attempt as useless: no retry policy makes one, the parent's included.
     #[must_use]
     pub fn non_retriable(mut self) -> Self {
@@ -48,32 +65,38 @@ impl Error {
     pub(super) fn task(kind: &'static str, what: &str, details: Option<Box<FailureDetails>>) -> Self {
         if let Some(failure) = details.as_deref().and_then(ActivityError::from_details) {
             let ActivityError { error_type, message, is_non_retriable } = failure;
-            return Self { error_type, message, cause: None, is_non_retriable };
+            return Self { is_non_retriable, ..Self::new(error_type, message) };
         }
         let why = details.as_ref().map_or("the host gave no details", |it| innermost(it).error_message.as_str());
         Self {
             message: format!("{what} failed: {why}"),
             error_type: kind.to_owned(),
             is_non_retriable: details.as_ref().is_some_and(|it| it.is_non_retriable),
+            properties: details.as_ref().map(|it| properties::to_json(&it.properties)).unwrap_or_default(),
             cause: details,
         }
     }
 
     /// Converts into the wire form.
     pub(super) fn into_details(self) -> FailureDetails {
-        FailureDetails {
+        let details = FailureDetails {
             error_type: self.error_type,
             error_message: self.message,
             inner_failure: self.cause,
             is_non_retriable: self.is_non_retriable,
+            properties: properties::from_json(self.properties),
             ..FailureDetails::default()
-        }
+        };
+        details.bounded()
     }
 }
 
 /// The host wraps: what happened is at the bottom.
-fn innermost(details: &FailureDetails) -> &FailureDetails {
-    details.inner_failure.as_deref().map_or(details, innermost)
+fn innermost(mut details: &FailureDetails) -> &FailureDetails {
+    while let Some(inner) = &details.inner_failure {
+        details = inner;
+    }
+    details
 }
 
 /// The name of a type without its path.
@@ -115,6 +138,14 @@ pub mod types {
     pub const DECODE: &str = "DecodeError";
     /// A value cannot be written as JSON.
     pub const ENCODE: &str = "EncodeError";
+    /// An outcome that was given is waited for again.
+    pub const ALREADY_AWAITED: &str = "AlreadyAwaited";
+    /// What [`Context::continue_as_new`](super::Context::continue_as_new) gives: no error, and not to be caught.
+    pub const CONTINUED_AS_NEW: &str = "ContinuedAsNew";
+    /// An event was to be sent to no instance.
+    pub const BAD_INSTANCE_ID: &str = "BadInstanceId";
+    /// A custom status that the extension would fail the instance for.
+    pub const CUSTOM_STATUS_TOO_LONG: &str = "CustomStatusTooLong";
     /// The request is not what the extension sends.
     pub const BAD_REQUEST: &str = "BadOrchestratorRequest";
 }

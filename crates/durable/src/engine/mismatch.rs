@@ -1,65 +1,74 @@
 //! A history and an orchestrator that disagree, explained.
 
+use std::fmt;
+
 use super::{
+    call::Attempt,
     error::{Error, types},
-    protocol::{ActionType, EventType},
+    events::Kind,
+    names,
+    protocol::EventType,
 };
 
-/// `None` where the recorded event is what the attempted action becomes.
-pub(super) fn explain(position: usize, id: i32, recorded: &EventType, attempted: Option<&ActionType>) -> Option<Error> {
-    if attempted.is_some_and(|it| agree(it, recorded)) {
+/// An action, as history has it.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Recorded<'a> {
+    Activity(&'a str),
+    Child(&'a str),
+    Timer,
+    /// An event for another instance.
+    Event(&'a str),
+}
+
+impl<'a> Recorded<'a> {
+    /// `None` for an event that tells of no action.
+    pub(super) fn of(kind: &'a Kind<'_>) -> Option<Self> {
+        match kind {
+            Kind::TaskScheduled { name } => Some(Self::Activity(name)),
+            Kind::Rare(rare) => match &**rare {
+                EventType::TaskScheduled(it) => Some(Self::Activity(&it.name)),
+                EventType::SubOrchestrationInstanceCreated(it) => Some(Self::Child(&it.name)),
+                EventType::TimerCreated(_) => Some(Self::Timer),
+                EventType::EventSent(it) => Some(Self::Event(&it.name)),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    /// Whether this is what became of the attempt. Names of functions have no case to the host. A timer's time is not compared:
+    /// the host may round it.
+    fn is(self, attempt: &Attempt) -> bool {
+        match (attempt, self) {
+            (Attempt::Activity(attempted), Self::Activity(recorded))
+            | (Attempt::Child(attempted), Self::Child(recorded)) => names::are_equal(attempted, recorded),
+            (Attempt::Event(attempted), Self::Event(recorded)) => names::are_equal(attempted, recorded),
+            (Attempt::Timer, Self::Timer) => true,
+            _ => false,
+        }
+    }
+}
+
+impl fmt::Display for Recorded<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Activity(name) => write!(f, "activity {name:?}"),
+            Self::Child(name) => write!(f, "child {name:?}"),
+            Self::Timer => f.write_str("a timer"),
+            Self::Event(name) => write!(f, "event {name:?} to another instance"),
+        }
+    }
+}
+
+/// `None` where the recorded action is the attempted one.
+pub(super) fn explain(position: usize, id: i32, recorded: Recorded<'_>, attempted: Option<&Attempt>) -> Option<Error> {
+    if attempted.is_some_and(|it| recorded.is(it)) {
         return None;
     }
-    let attempted = attempted.map_or_else(|| "nothing".to_owned(), describe_action);
+    let attempted = attempted.map_or_else(|| "nothing".to_owned(), ToString::to_string);
     let text = format!(
-        "history event {position} recorded {} as step {id}, the orchestrator attempted {attempted}: with the same history it must \
-         do the same. Was its code changed while instances were running, or does it depend on time, chance or settings?",
-        describe_event(recorded)
+        "history event {position} recorded {recorded} as step {id}, the orchestrator attempted {attempted}: with the same history it \
+         must do the same. Was its code changed while instances were running, or does it depend on time, chance or settings?"
     );
     Some(Error::new(types::NON_DETERMINISTIC, text))
-}
-
-/// Whether the event is what becomes of the action. A timer's time is not compared: the host may round it.
-fn agree(action: &ActionType, event: &EventType) -> bool {
-    match (action, event) {
-        (ActionType::ScheduleTask(attempted), EventType::TaskScheduled(recorded)) => attempted.name == recorded.name,
-        (ActionType::CreateSubOrchestration(attempted), EventType::SubOrchestrationInstanceCreated(recorded)) => {
-            attempted.name == recorded.name
-        }
-        (ActionType::SendEvent(attempted), EventType::EventSent(recorded)) => attempted.name == recorded.name,
-        (ActionType::CreateTimer(_), EventType::TimerCreated(_)) => true,
-        _ => false,
-    }
-}
-
-fn describe_action(action: &ActionType) -> String {
-    match action {
-        ActionType::ScheduleTask(it) => activity(&it.name),
-        ActionType::CreateSubOrchestration(it) => child(&it.name),
-        ActionType::CreateTimer(_) => "a timer".to_owned(),
-        ActionType::SendEvent(it) => event(&it.name),
-        ActionType::CompleteOrchestration(_) => "its completion".to_owned(),
-    }
-}
-
-fn describe_event(event_type: &EventType) -> String {
-    match event_type {
-        EventType::TaskScheduled(it) => activity(&it.name),
-        EventType::SubOrchestrationInstanceCreated(it) => child(&it.name),
-        EventType::TimerCreated(_) => "a timer".to_owned(),
-        EventType::EventSent(it) => event(&it.name),
-        other => format!("{other:?}"),
-    }
-}
-
-fn activity(name: &str) -> String {
-    format!("activity {name:?}")
-}
-
-fn child(name: &str) -> String {
-    format!("child {name:?}")
-}
-
-fn event(name: &str) -> String {
-    format!("event {name:?} to another instance")
 }

@@ -1,21 +1,30 @@
 //! Replay, and everything an orchestrator may wait for.
 
 mod activity;
+mod as_completed;
+mod call;
 mod combine;
 mod context;
 pub mod envelope;
 mod error;
+mod event_queue;
+mod events;
+mod failure;
 mod mismatch;
+mod names;
+mod properties;
 pub mod protocol;
 mod replay;
 mod retry;
 mod state;
-mod stream;
 mod task;
 mod turn;
+mod version;
+mod wake;
 
 pub use activity::{Activity, ActivityError};
-pub use combine::{Either, all, any, select};
+pub use as_completed::{AsCompleted, as_completed, fan_out, try_all};
+pub use combine::{Either, all, any, select, select_all};
 pub use context::Context;
 pub use error::{Error, chain as error_chain, types};
 pub use replay::{replay, replay_encoded};

@@ -6,7 +6,16 @@
 //!
 //! The messages grow with the extension, so code outside makes one with its `new` or `with`, and matches with `..`.
 
+use std::collections::BTreeMap;
+
 use prost::{Enumeration, Message, Oneof};
+
+pub use prost_types::{Value, value::Kind as ValueKind};
+
+pub use super::failure::FailureDetails;
+
+/// Values by name: `map<string, google.protobuf.Value>`.
+pub type Properties = BTreeMap<String, Value>;
 
 /// Gives a message its constructors.
 macro_rules! constructors {
@@ -57,7 +66,6 @@ setters!(
     CompleteOrchestration,
     ExecutionCompleted,
     ExecutionStarted,
-    FailureDetails,
     OrchestratorRequest,
     OrchestratorResponse,
     ParentInstance,
@@ -102,6 +110,16 @@ pub struct OrchestratorRequest {
     /// Always sent, and of no use here.
     #[prost(message, optional, tag = "5")]
     pub entity_parameters: Option<EntityParameters>,
+    /// What the extension says beside the history, such as [`OrchestratorRequest::DEFAULT_VERSION`].
+    #[prost(btree_map = "string, message", tag = "7")]
+    pub properties: Properties,
+}
+
+impl OrchestratorRequest {
+    /// Property: the version of the app, a text; absent where the host's settings have none.
+    pub const DEFAULT_VERSION: &str = "defaultVersion";
+    /// Property: whether the past events are all there, a boolean.
+    pub const INCLUDE_STATE: &str = "IncludeState";
 }
 
 /// How long entity messages may be reordered.
@@ -124,6 +142,9 @@ pub struct OrchestratorResponse {
     /// JSON text. An episode without it clears it.
     #[prost(message, optional, tag = "3")]
     pub custom_status: Option<String>,
+    /// Asks for the same episode again, with its whole history.
+    #[prost(bool, tag = "7")]
+    pub requires_history: bool,
 }
 
 /// A row of an instance's history.
@@ -300,22 +321,6 @@ pub struct TaskFailed {
     /// Absent for an unknown activity, and for a child whose function answered 500.
     #[prost(message, optional, boxed, tag = "2")]
     pub failure_details: Option<Box<FailureDetails>>,
-}
-
-#[derive(Clone, Message, PartialEq)]
-#[non_exhaustive]
-pub struct FailureDetails {
-    #[prost(string, tag = "1")]
-    pub error_type: String,
-    #[prost(string, tag = "2")]
-    pub error_message: String,
-    #[prost(message, optional, tag = "3")]
-    pub stack_trace: Option<String>,
-    #[prost(message, optional, boxed, tag = "4")]
-    pub inner_failure: Option<Box<FailureDetails>>,
-    /// Whether trying again is useless.
-    #[prost(bool, tag = "5")]
-    pub is_non_retriable: bool,
 }
 
 /// A child: [`EventType::SubOrchestrationInstanceCreated`] and [`ActionType::CreateSubOrchestration`].

@@ -8,6 +8,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     rc::Rc,
+    sync::Arc,
     task::{Context as Cx, Poll, Waker},
     time::Duration,
 };
@@ -15,17 +16,22 @@ use std::{
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
-    Carry, Context, Turn, TurnOutcome,
-    context::encode,
+    Carry, Context, Level, Turn, TurnOutcome,
+    context::{encode, is_continued},
     error::{Error, types},
-    mismatch,
+    events::{Episode, Event, Kind},
+    mismatch::{Recorded, explain},
     protocol::{
         ActionType, CompleteOrchestration, EventRaised, EventType, ExecutionStarted, HistoryEvent, OrchestrationStatus,
-        OrchestratorAction, OrchestratorRequest,
+        OrchestratorAction, OrchestratorRequest, TaskFailed,
     },
-    state::{Key, State, Stopwatch},
-    stream::EncodedRequest,
+    state::{Continued, Instance, State, Stopwatch, TaskResult},
+    wake::Woken,
 };
+
+/// So often an orchestrator may wake itself without an outcome from history. A future that does so for ever waits for something
+/// that is not of here.
+const MOST_ROUNDS: u32 = 1_000_000;
 
 type Running<'a> = Pin<Box<dyn Future<Output = Result<Option<String>, Error>> + 'a>>;
 type Start<'a> = Box<dyn FnOnce(Context, Option<String>) -> Result<Running<'a>, Error> + 'a>;
@@ -33,21 +39,21 @@ type Start<'a> = Box<dyn FnOnce(Context, Option<String>) -> Result<Running<'a>, 
 /// How an execution ended.
 enum End {
     Completed(Option<String>),
-    ContinuedAsNew(String, Carry),
+    ContinuedAsNew(Continued),
     Terminated(Option<String>),
     Failed(Error),
 }
 
-struct Replay<'a> {
+struct Replay<'a, 'e> {
     context: Context,
     start: Option<Start<'a>>,
     running: Option<Running<'a>>,
+    woken: Arc<Woken>,
+    waker: Waker,
     end: Option<End>,
     is_suspended: bool,
-    /// Outcomes and events that arrived while suspended.
-    held: VecDeque<EventType>,
-    /// Which event of the history is looked at, from 1.
-    position: usize,
+    /// What arrived while suspended, and where it stands in history.
+    held: VecDeque<(usize, Event<'e>)>,
 }
 
 /// Replays one episode. Whatever goes wrong, panics included, is an answer: a completion that failed and says why.
@@ -64,11 +70,7 @@ where
     I: DeserializeOwned,
     O: Serialize,
 {
-    let OrchestratorRequest { instance_id, past_events, new_events, .. } = request;
-    let turn = Turn::new(instance_id, past_events.len(), new_events.len());
-    let past = past_events.into_iter().map(|event| Ok((true, event)));
-    let events = past.chain(new_events.into_iter().map(|event| Ok((false, event))));
-    play(turn, events, starting(orchestrator), Rc::new(stopwatch))
+    play(Episode::of(&request), starting(orchestrator), Rc::new(stopwatch))
 }
 
 /// The same for the bytes of a request, which are read event by event: that is faster where histories are long.
@@ -86,9 +88,7 @@ where
     I: DeserializeOwned,
     O: Serialize,
 {
-    let request = EncodedRequest::read(request)?;
-    let turn = Turn::new(request.instance_id.to_owned(), request.past_events, request.new_events);
-    Ok(play(turn, request.events(), starting(orchestrator), Rc::new(stopwatch)))
+    Ok(play(Episode::read(request)?, starting(orchestrator), Rc::new(stopwatch)))
 }
 
 /// An orchestrator without its types.
@@ -105,81 +105,116 @@ where
     })
 }
 
-fn play(
-    mut turn: Turn,
-    events: impl Iterator<Item = Result<(bool, HistoryEvent), Error>>,
-    start: Start<'_>,
-    stopwatch: Stopwatch,
-) -> Turn {
-    let state = State::new(turn.response.instance_id.clone(), stopwatch);
-    let mut replay = Replay {
-        context: Context { state: Rc::new(RefCell::new(state)) },
-        start: Some(start),
-        running: None,
-        end: None,
-        is_suspended: false,
-        held: VecDeque::new(),
-        position: 0,
-    };
-    for event in events {
-        match event {
-            Ok((is_past, event)) => {
-                replay.state().is_replaying = is_past;
-                replay.take(event);
-            }
-            Err(error) => {
-                replay.end = Some(End::Failed(error));
-                replay.running = None;
-                break;
-            }
-        }
+fn play(episode: Episode<'_>, start: Start<'_>, stopwatch: Stopwatch) -> Turn {
+    let new_events = episode.events.len() - episode.past;
+    let mut turn = Turn::new(episode.instance_id.to_owned(), episode.past, new_events);
+    if episode.lacks_history() {
+        turn.response.requires_history = true;
+        return turn;
+    }
+    let mut replay = Replay::new(&episode, start, stopwatch);
+    // What a panic in the orchestrator's code can reach at all is caught closer by.
+    let walked = guarded(|| replay.walk(episode));
+    if let Err(panic) = walked.and_then(|()| replay.drop_code()) {
+        replay.fail(panic);
     }
     replay.finish(&mut turn);
     turn
 }
 
-impl<'a> Replay<'a> {
+impl<'a, 'e> Replay<'a, 'e> {
+    fn new(episode: &Episode<'e>, start: Start<'a>, stopwatch: Stopwatch) -> Self {
+        let is_action = |event: &&Event<'_>| Recorded::of(&event.kind).is_some();
+        let mut recorded: VecDeque<i32> = episode.events.iter().filter(is_action).map(|it| it.id).collect();
+        recorded.make_contiguous().sort_unstable();
+        let instance = Instance {
+            id: episode.instance_id.to_owned(),
+            default_version: episode.text(OrchestratorRequest::DEFAULT_VERSION).map(Into::into),
+            ..Instance::default()
+        };
+        let state = State::new(instance, recorded, stopwatch);
+        let (woken, waker) = Woken::new();
+        Self {
+            context: Context { state: Rc::new(RefCell::new(state)), version: None },
+            start: Some(start),
+            running: None,
+            woken,
+            waker,
+            end: None,
+            is_suspended: false,
+            held: VecDeque::new(),
+        }
+    }
+
     fn state(&self) -> RefMut<'_, State> {
         self.context.state.borrow_mut()
     }
 
-    /// Takes one event of the history, and lets the orchestrator go on if it was waited for.
-    fn take(&mut self, event: HistoryEvent) {
-        self.position += 1;
+    fn walk(&mut self, episode: Episode<'e>) {
+        let past = episode.past;
+        for (at, event) in episode.events.into_iter().enumerate() {
+            self.state().is_replaying = at < past;
+            self.take(at + 1, event);
+        }
+        // A start that waits for its resumption is no lack of one.
+        if self.start.is_some() && self.end.is_none() && !self.is_suspended {
+            self.end = Some(End::Failed(Error::new(types::BAD_REQUEST, "the history has no executionStarted")));
+        }
+    }
+
+    /// Takes one event of the history, at its position from 1, and lets the orchestrator go on if it was waited for.
+    fn take(&mut self, position: usize, event: Event<'e>) {
         if matches!(self.end, Some(End::Failed(_) | End::Terminated(_))) {
             return;
         }
-        let Some(event_type) = event.event_type else {
-            self.context
-                .log(super::Level::Warning, || "history has an event of a type that is not known here".to_owned());
-            return;
-        };
-        match event_type {
-            EventType::OrchestratorStarted(_) => {
-                if let Some(at) = event.timestamp {
-                    self.state().now = at.into();
+        match event.kind {
+            Kind::OrchestratorStarted => {
+                if let Some(at) = event.at {
+                    self.state().now = at;
                 }
             }
-            EventType::ExecutionStarted(started) => self.begin(*started),
-            EventType::ExecutionTerminated(reason) => self.end = Some(End::Terminated(reason.input)),
+            Kind::Rare(rare) if is_control(&rare) => self.control(rare.into_owned()),
+            _ if self.is_suspended => self.held.push_back((position, event)),
+            Kind::OrchestratorCompleted => {}
+            Kind::TaskCompleted { id, result } => self.settle(id, Ok(result.map(str::to_owned))),
+            Kind::Unknown => {
+                let text = || "history has an event of a type that is not known here: it is passed over".to_owned();
+                self.context.log(Level::Warning, text);
+            }
+            kind => match Recorded::of(&kind) {
+                Some(recorded) => self.confirm(position, event.id, recorded),
+                None => {
+                    if let Kind::Rare(rare) = kind {
+                        self.deliver(rare.into_owned());
+                    }
+                }
+            },
+        }
+    }
+
+    /// What a client wants of the execution as such.
+    fn control(&mut self, event_type: EventType) {
+        match event_type {
             EventType::ExecutionSuspended(_) => self.is_suspended = true,
-            EventType::ExecutionResumed(_) => self.resume(),
-            EventType::TaskScheduled(_)
-            | EventType::SubOrchestrationInstanceCreated(_)
-            | EventType::TimerCreated(_)
-            | EventType::EventSent(_) => self.confirm(event.event_id, &event_type),
-            outcome if self.is_suspended => self.held.push_back(outcome),
-            outcome => self.deliver(outcome),
+            EventType::ExecutionResumed(_) => {
+                self.is_suspended = false;
+                while let Some((position, event)) = self.held.pop_front() {
+                    self.take(position, event);
+                }
+            }
+            EventType::ExecutionTerminated(reason) => self.end = Some(End::Terminated(reason.input)),
+            _ => {}
         }
     }
 
     fn begin(&mut self, started: ExecutionStarted) {
         let Some(start) = self.start.take() else { return };
         {
-            let mut state = self.state();
-            state.execution_id = started.orchestration_instance.and_then(|it| it.execution_id);
+            let instance = &mut self.state().instance;
+            instance.execution_id = started.orchestration_instance.and_then(|it| it.execution_id);
             let parent = started.parent_instance.and_then(|it| it.orchestration_instance);
-            state.parent_instance_id = parent.map(|it| it.instance_id);
+            instance.parent_id = parent.map(|it| it.instance_id);
+            instance.version = started.version.filter(|it| !it.is_empty());
         }
         let context = self.context.clone();
         match guarded(|| start(context, started.input)) {
@@ -187,88 +222,124 @@ impl<'a> Replay<'a> {
                 self.running = Some(running);
                 self.poll();
             }
-            Ok(Err(error)) | Err(error) => self.end = Some(End::Failed(error)),
+            Ok(Err(error)) | Err(error) => self.fail(error),
         }
     }
 
-    fn resume(&mut self) {
-        self.is_suspended = false;
-        while let Some(outcome) = self.held.pop_front() {
-            self.deliver(outcome);
-        }
-    }
-
-    /// An action stands in history: it is not new any more, and it must be the one the orchestrator wants now.
-    fn confirm(&mut self, id: i32, recorded: &EventType) {
-        let attempted = self.state().confirm(id);
-        let is_known = id < self.state().next_id();
-        let error = match attempted {
-            Some(attempted) => mismatch::explain(self.position, id, recorded, Some(&attempted)),
-            // Recorded twice: the first one was confirmed.
-            None if is_known => None,
-            None => mismatch::explain(self.position, id, recorded, None),
+    /// An action stands in history: it must be the one the orchestrator wants now.
+    fn confirm(&mut self, position: usize, id: i32, recorded: Recorded<'_>) {
+        let error = {
+            let state = self.context.state.borrow();
+            // An id that no action has can have been given to none.
+            if id < 0 { None } else { explain(position, id, recorded, state.attempt(id)) }
         };
         if let Some(error) = error {
-            self.end = Some(End::Failed(error));
-            self.running = None;
+            self.fail(error);
         }
     }
 
-    fn deliver(&mut self, outcome: EventType) {
-        let is_awaited = match outcome {
-            EventType::TaskCompleted(it) | EventType::SubOrchestrationInstanceCompleted(it) => {
-                self.state().resolve(Key::Task(it.task_scheduled_id), Ok(it.result))
-            }
-            EventType::TaskFailed(it) => {
-                let error = Error::task(types::ACTIVITY_FAILED, "an activity", it.failure_details);
-                self.state().resolve(Key::Task(it.task_scheduled_id), Err(error))
-            }
-            EventType::SubOrchestrationInstanceFailed(it) => {
-                let error = Error::task(types::SUB_ORCHESTRATION_FAILED, "a child", it.failure_details);
-                self.state().resolve(Key::Task(it.task_scheduled_id), Err(error))
-            }
-            EventType::TimerFired(it) => self.state().resolve(Key::Task(it.timer_id), Ok(None)),
-            EventType::EventRaised(event) => self.state().raise(event),
-            _ => false,
+    fn deliver(&mut self, event_type: EventType) {
+        let failed = |kind, what, it: TaskFailed| {
+            (it.task_scheduled_id, Err(Box::new(Error::task(kind, what, it.failure_details))))
         };
-        if is_awaited {
+        let (id, result) = match event_type {
+            EventType::ExecutionStarted(started) => return self.begin(*started),
+            EventType::EventRaised(event) => {
+                self.state().raise(event);
+                return self.go_on();
+            }
+            EventType::TaskCompleted(it) | EventType::SubOrchestrationInstanceCompleted(it) => {
+                (it.task_scheduled_id, Ok(it.result))
+            }
+            EventType::TaskFailed(it) => failed(types::ACTIVITY_FAILED, "an activity", it),
+            EventType::SubOrchestrationInstanceFailed(it) => failed(types::SUB_ORCHESTRATION_FAILED, "a child", it),
+            EventType::TimerFired(it) => (it.timer_id, Ok(None)),
+            _ => return,
+        };
+        self.settle(id, result);
+    }
+
+    /// Hands over an outcome. Whether a failure is tried again the policy says, which is code of the orchestrator's.
+    fn settle(&mut self, id: i32, result: TaskResult) {
+        if self.end.is_some() {
+            return;
+        }
+        let failed = self.state().settle(id, result);
+        if let Some((mut retry, error)) = failed {
+            retry.failures += 1;
+            let now = self.context.now();
+            let elapsed = Duration::try_from(now - retry.began).unwrap_or_default();
+            match guarded(|| retry.policy.pause_after(retry.failures, elapsed, &error)) {
+                Ok(pause) => self.state().retry(retry, error, pause),
+                Err(panic) => return self.fail(panic),
+            }
+        }
+        self.go_on();
+    }
+
+    fn go_on(&mut self) {
+        if self.woken.take() {
             self.poll();
         }
     }
 
+    /// Polls until nothing in the orchestrator wakes anything else there.
     fn poll(&mut self) {
         let Some(running) = self.running.as_mut() else { return };
-        let mut cx = Cx::from_waker(Waker::noop());
-        let outcome = match guarded(|| running.as_mut().poll(&mut cx)) {
-            Ok(Poll::Pending) if self.context.state.borrow().is_awaited() => return,
-            Ok(Poll::Pending) => Err(foreign_await()),
-            Ok(Poll::Ready(outcome)) => outcome,
-            Err(panic) => Err(panic),
+        let mut cx = Cx::from_waker(&self.waker);
+        let mut rounds = 0;
+        let outcome = loop {
+            match guarded(|| running.as_mut().poll(&mut cx)) {
+                Ok(Poll::Ready(outcome)) => break outcome,
+                Err(panic) => break Err(panic),
+                Ok(Poll::Pending) if self.context.state.borrow().continued.is_some() => break Ok(None),
+                Ok(Poll::Pending) if self.woken.take() && rounds < MOST_ROUNDS => rounds += 1,
+                Ok(Poll::Pending) if rounds < MOST_ROUNDS && self.context.state.borrow().is_awaited() => return,
+                Ok(Poll::Pending) => break Err(foreign_await()),
+            }
         };
-        self.running = None;
-        let continued = self.state().continued_as_new.take();
-        self.end = Some(match (continued, outcome) {
-            (_, Err(error)) if error.error_type == types::PANIC => End::Failed(error),
-            (Some((input, carry)), _) => End::ContinuedAsNew(input, carry),
+        let dropped = self.drop_running();
+        let continued = self.state().end_continued();
+        let end = match (continued, outcome.and_then(|output| dropped.map(|()| output))) {
+            (Some(continued), Ok(_)) => End::ContinuedAsNew(continued),
+            (Some(continued), Err(error)) if is_continued(&error) => End::ContinuedAsNew(continued),
             (None, Ok(output)) => End::Completed(output),
-            (None, Err(error)) => End::Failed(error),
-        });
+            (_, Err(error)) => End::Failed(error),
+        };
+        self.end = Some(end);
     }
 
-    fn finish(mut self, turn: &mut Turn) {
-        if self.start.is_some() && self.end.is_none() {
-            self.end = Some(End::Failed(Error::new(types::BAD_REQUEST, "the history has no executionStarted")));
-        }
-        let held: Vec<EventRaised> = self.held.drain(..).filter_map(raised).collect();
+    fn fail(&mut self, error: Error) {
+        self.end = Some(End::Failed(error));
+        // It has failed; a second failure says no more.
+        let _ = self.drop_running();
+    }
+
+    /// Drops the orchestrator: its destructors are code of its own.
+    fn drop_running(&mut self) -> Result<(), Error> {
+        let running = self.running.take();
+        guarded(|| drop(running))
+    }
+
+    /// Drops all code of the orchestrator's that is left.
+    fn drop_code(&mut self) -> Result<(), Error> {
+        let (start, policies) = (self.start.take(), self.state().take_policies());
+        self.drop_running().and(guarded(|| drop(start))).and(guarded(|| drop(policies)))
+    }
+
+    fn finish(self, turn: &mut Turn) {
         let mut state = self.context.state.borrow_mut();
         turn.response.actions = state.take_actions();
         turn.response.custom_status = state.custom_status.take();
         turn.log = std::mem::take(&mut state.log);
-        let Some(end) = self.end.take() else { return };
-        for event in held {
-            state.raise(event);
+        if self.is_suspended && matches!(self.end, None | Some(End::Terminated(_))) {
+            // As with the real engine: what was asked for in the batch that suspends waits for the resumption, too.
+            turn.response.actions.clear();
         }
-        let (outcome, complete) = completion(end, state.unclaimed_events());
+        let Some(end) = self.end else { return };
+        self.held.into_iter().filter_map(|(_, event)| raised(event)).for_each(|it| state.raise(it));
+        let carried = state.unclaimed_events();
+        let (outcome, complete) = completion(end, carried);
         turn.outcome = outcome;
         let (id, action_type) = (state.next_id(), Some(ActionType::CompleteOrchestration(complete)));
         turn.response.actions.push(OrchestratorAction { id, action_type });
@@ -276,33 +347,39 @@ impl<'a> Replay<'a> {
 }
 
 /// The last action of an execution.
-fn completion(end: End, unclaimed: Vec<HistoryEvent>) -> (TurnOutcome, CompleteOrchestration) {
-    let (outcome, status, result) = match end {
-        End::Failed(error) => {
-            let complete = CompleteOrchestration {
-                orchestration_status: OrchestrationStatus::Failed as i32,
-                failure_details: Some(Box::new(error.into_details())),
-                ..CompleteOrchestration::default()
-            };
-            return (TurnOutcome::Failed, complete);
-        }
-        End::Completed(output) => (TurnOutcome::Completed, OrchestrationStatus::Completed, output),
+fn completion(end: End, unclaimed: Vec<EventRaised>) -> (TurnOutcome, CompleteOrchestration) {
+    let complete = |status: OrchestrationStatus, result| CompleteOrchestration {
+        orchestration_status: status as i32,
+        result,
+        ..CompleteOrchestration::default()
+    };
+    match end {
+        End::Failed(error) => (TurnOutcome::Failed, failure(error)),
+        End::Completed(output) => (TurnOutcome::Completed, complete(OrchestrationStatus::Completed, output)),
         End::Terminated(reason) => {
             let reason = reason.map(|it| serde_json::Value::from(it).to_string());
-            (TurnOutcome::Terminated, OrchestrationStatus::Terminated, reason)
+            (TurnOutcome::Terminated, complete(OrchestrationStatus::Terminated, reason))
         }
-        End::ContinuedAsNew(input, carry) => {
-            let carryover_events = if carry == Carry::Events { unclaimed } else { Vec::new() };
+        End::ContinuedAsNew(Continued { input, carry, new_version, .. }) => {
+            let unclaimed = if carry == Carry::Events { unclaimed } else { Vec::new() };
+            let event = |it| HistoryEvent { event_id: -1, timestamp: None, event_type: Some(EventType::EventRaised(it)) };
             let complete = CompleteOrchestration {
-                orchestration_status: OrchestrationStatus::ContinuedAsNew as i32,
-                result: Some(input),
-                carryover_events,
-                ..CompleteOrchestration::default()
+                new_version,
+                carryover_events: unclaimed.into_iter().map(event).collect(),
+                ..complete(OrchestrationStatus::ContinuedAsNew, Some(input))
             };
-            return (TurnOutcome::ContinuedAsNew, complete);
+            (TurnOutcome::ContinuedAsNew, complete)
         }
-    };
-    (outcome, CompleteOrchestration { orchestration_status: status as i32, result, ..CompleteOrchestration::default() })
+    }
+}
+
+/// The completion of an execution that failed.
+pub(super) fn failure(error: Error) -> CompleteOrchestration {
+    CompleteOrchestration {
+        orchestration_status: OrchestrationStatus::Failed as i32,
+        failure_details: Some(Box::new(error.into_details())),
+        ..CompleteOrchestration::default()
+    }
 }
 
 /// A start's input. Some clients encode it twice: a text that holds the JSON that is expected is taken as that JSON.
@@ -317,14 +394,21 @@ fn decode_input<I: DeserializeOwned>(text: Option<&str>) -> Result<I, Error> {
 }
 
 fn foreign_await() -> Error {
-    let text = "the orchestrator waits for something that is not in its history, such as a sleep or a request: it would wait for \
-                ever. Do such things in an activity, and use the context's timers";
+    let text = "the orchestrator waits for something that is not in its history, such as a sleep, a request, or a channel that \
+                nobody sends to: it would wait for ever. Do such things in an activity, and use the context's timers";
     Error::new(types::FOREIGN_AWAIT, text)
 }
 
 /// Runs code of the orchestrator; a panic is an error like any other.
 fn guarded<T>(run: impl FnOnce() -> T) -> Result<T, Error> {
-    catch_unwind(AssertUnwindSafe(run)).map_err(|panic| Error::new(types::PANIC, panic_text(panic.as_ref())))
+    catch_unwind(AssertUnwindSafe(run)).map_err(|panic| {
+        let error = Error::new(types::PANIC, panic_text(panic.as_ref()));
+        // What it panicked with may panic when it is dropped, and so may that: the second is kept for ever.
+        if let Err(second) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
+            std::mem::forget(second);
+        }
+        error
+    })
 }
 
 fn panic_text(panic: &(dyn Any + Send)) -> String {
@@ -333,9 +417,20 @@ fn panic_text(panic: &(dyn Any + Send)) -> String {
     format!("the orchestrator panicked: {}", text.as_deref().unwrap_or("without a message"))
 }
 
-fn raised(event: EventType) -> Option<EventRaised> {
-    match event {
-        EventType::EventRaised(event) => Some(event),
+/// Whether an event is for the execution as such, suspended or not.
+const fn is_control(event_type: &EventType) -> bool {
+    matches!(
+        event_type,
+        EventType::ExecutionSuspended(_) | EventType::ExecutionResumed(_) | EventType::ExecutionTerminated(_)
+    )
+}
+
+fn raised(event: Event<'_>) -> Option<EventRaised> {
+    match event.kind {
+        Kind::Rare(rare) => match rare.into_owned() {
+            EventType::EventRaised(event) => Some(event),
+            _ => None,
+        },
         _ => None,
     }
 }
