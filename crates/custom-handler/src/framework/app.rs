@@ -1,6 +1,13 @@
 //! An app: its functions by name, and the router the host calls them through.
 
-use std::{collections::BTreeMap, fmt, future::Future, path::Path, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    future::Future,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::Path,
+    sync::Arc,
+};
 
 use axum::{
     Router,
@@ -10,7 +17,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use durable::{Activity, ActivityError, Context, Error};
+use durable::{Activity, ActivityError, Context, Error, types};
 use futures_util::future::{BoxFuture, FutureExt};
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::{task::JoinError, time::Instant};
@@ -151,11 +158,15 @@ impl App {
             let (function, observer) = (Arc::clone(&function), Arc::clone(&app.observer));
             let bodies = app.histories.clone();
             async move {
+                let play = move |body: &[u8]| orchestrator::answer(body, |context, input| function(context, input));
                 let episode = match bodies.read(call.body).await {
-                    Ok((body, _share)) => orchestrator::answer(&body, |context, input| function(context, input)),
-                    Err(why) => orchestrator::refuse(&why),
+                    Ok((body, share)) => orchestrator::play(body, share, play).await,
+                    Err(why) => orchestrator::refuse(Error::new(types::BAD_REQUEST, why.to_string())),
                 };
-                observer(&episode, &call.headers);
+                // The instance must not fail because of what is told about it.
+                if catch_unwind(AssertUnwindSafe(|| observer(&episode, &call.headers))).is_err() {
+                    console::err(&format!("{name}: the observer panicked"));
+                }
                 if let Some(why) = episode.failure() {
                     console::err(&format!("{name} failed: {why}"));
                 }

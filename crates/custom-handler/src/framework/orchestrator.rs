@@ -2,6 +2,7 @@
 
 use std::{borrow::Cow, collections::BTreeMap, future::Future, time::Duration};
 
+use memchr::memchr;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Value, value::RawValue};
 use tokio::time::Instant;
@@ -38,12 +39,29 @@ where
     Episode { answer, turn, timing: Timing { decode, replay, encode } }
 }
 
-/// Answers a body that could not be read.
-pub(super) fn refuse(why: &dyn std::error::Error) -> Episode {
-    let turn = envelope::refuse(Error::new(types::BAD_REQUEST, why.to_string()));
+/// Answers a body that could not be read, or an episode that could not be played.
+pub(super) fn refuse(error: Error) -> Episode {
+    let turn = envelope::refuse(error);
     let return_value = Value::String(envelope::encode(&turn.response));
     let timing = Timing { decode: Duration::ZERO, replay: Duration::ZERO, encode: Duration::ZERO };
     Episode { answer: InvocationResult { return_value, ..Default::default() }, turn, timing }
+}
+
+/// Plays an episode on a thread of its own: an orchestrator that blocks, loops or panics where the engine cannot catch it keeps no
+/// other call from its answer. `share` is the body's part of the budget, held as long as the body.
+pub(super) async fn play<S: Send + 'static>(
+    body: Vec<u8>,
+    share: S,
+    play: impl FnOnce(&[u8]) -> Episode + Send + 'static,
+) -> Episode {
+    let played = tokio::task::spawn_blocking(move || {
+        let (body, _share) = (body, share);
+        play(&body)
+    });
+    played.await.unwrap_or_else(|error| {
+        let text = format!("the episode could not be played: {}", super::app::panic_text(error));
+        refuse(Error::new(types::PANIC, text))
+    })
 }
 
 /// The envelope, as far as an orchestrator needs it.
@@ -53,21 +71,41 @@ struct Body<'a> {
     data: BTreeMap<Cow<'a, str>, &'a RawValue>,
 }
 
-/// The trigger's value: the only one of the envelope's data.
-///
-/// The host writes a text that holds a text in quotes. Base64 needs no other escapes, so a long history is not copied for them.
+/// The trigger's value: base64, however its binding is called.
 fn trigger_value(body: &[u8]) -> Result<Cow<'_, str>, Error> {
+    if let Some(bare) = bare_value(body) {
+        return Ok(Cow::Borrowed(bare));
+    }
     let bad = |text: String| Error::new(types::BAD_REQUEST, text);
     let body: Body<'_> =
         serde_json::from_slice(body).map_err(|error| bad(format!("the request body is not an invocation: {error}")))?;
-    let raw = body.data.into_values().next().map(RawValue::get).unwrap_or_default();
-    let bare = raw.strip_prefix(r#""\""#).and_then(|it| it.strip_suffix(r#"\"""#)).filter(|it| !it.contains('\\'));
-    match bare {
-        Some(bare) => Ok(Cow::Borrowed(bare)),
-        None => {
-            serde_json::from_str(raw).map(Cow::Owned).map_err(|_| bad("the invocation has no trigger value".to_owned()))
-        }
-    }
+    let texts = body.data.into_values().filter_map(|it| serde_json::from_str::<String>(it.get()).ok());
+    // Other bindings, such as a durableClient, bring JSON. So does the trigger where the host takes the app for one of another
+    // language.
+    let (others, values): (Vec<String>, Vec<String>) = texts.partition(|it| is_json(it));
+    let history = others.into_iter().find(|it| it.contains("\"history\""));
+    let is_request = |it: &String| envelope::decode(it).is_ok_and(|it| !it.new_events.is_empty());
+    let first = values.iter().position(is_request).unwrap_or_default();
+    let value = values.into_iter().nth(first).or(history);
+    value.map(Cow::Owned).ok_or_else(|| bad("the invocation has no trigger value".to_owned()))
+}
+
+fn is_json(text: &str) -> bool {
+    text.trim_start().starts_with(['{', '['])
+}
+
+/// The value of a body as the host writes it to a function without other bindings: the first of the data, a text in quotes in a
+/// text. Base64 needs no escapes, so a long history is neither copied nor looked at byte by byte.
+fn bare_value(body: &[u8]) -> Option<&str> {
+    const HEAD: &[u8] = br#"{"Data":{""#;
+    let named = body.strip_prefix(HEAD)?;
+    let quoted = &named[memchr(b'"', named)?..];
+    let value = quoted.strip_prefix(br#"":"\""#)?;
+    let (value, rest) = value.split_at(memchr(b'\\', value)?);
+    // What is around it must be JSON all the same.
+    let around = [HEAD, br#"":""#, rest.strip_prefix(br#"\""#)?].concat();
+    serde_json::from_slice::<Body<'_>>(&around).ok().filter(|it| it.data.len() == 1)?;
+    std::str::from_utf8(value).ok().filter(|it| memchr(b'"', it.as_bytes()).is_none())
 }
 
 /// How long the parts of an episode took.

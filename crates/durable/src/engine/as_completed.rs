@@ -1,8 +1,8 @@
 //! Waiting for many things as they come, at a cost that is linear in their number.
 
 use std::{
-    collections::{BinaryHeap, VecDeque},
     cmp::Reverse,
+    collections::{BinaryHeap, VecDeque},
     fmt,
     future::poll_fn,
     pin::Pin,
@@ -27,7 +27,13 @@ use super::Durable;
 /// }
 /// ```
 pub fn as_completed<F: Durable>(tasks: impl IntoIterator<Item = F>) -> AsCompleted<F> {
-    let mut all = AsCompleted { tasks: Vec::new(), left: 0, unasked: VecDeque::new(), ready: BinaryHeap::new(), woken: Arc::default() };
+    let mut all = AsCompleted {
+        tasks: Vec::new(),
+        left: 0,
+        unasked: VecDeque::new(),
+        ready: BinaryHeap::new(),
+        woken: Arc::default(),
+    };
     tasks.into_iter().for_each(|it| {
         all.push(it);
     });

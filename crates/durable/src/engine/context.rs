@@ -322,7 +322,8 @@ impl Context {
         let status = encode(status)?;
         let bytes = status.as_ref().map_or(0, |it| 2 * it.encode_utf16().count());
         if bytes > LONGEST_STATUS_BYTES {
-            let text = format!("a custom status of {bytes} bytes in UTF-16: the host takes {LONGEST_STATUS_BYTES} at most");
+            let text =
+                format!("a custom status of {bytes} bytes in UTF-16: the host takes {LONGEST_STATUS_BYTES} at most");
             return Err(Error::new(types::CUSTOM_STATUS_TOO_LONG, text));
         }
         self.state.borrow_mut().custom_status = status;

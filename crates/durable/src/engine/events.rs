@@ -34,9 +34,14 @@ pub(super) struct Event<'a> {
 pub(super) enum Kind<'a> {
     OrchestratorStarted,
     OrchestratorCompleted,
-    TaskScheduled { name: &'a str },
-    TaskCompleted { id: i32, result: Option<&'a str> },
-    Rare(Cow<'a, EventType>),
+    TaskScheduled {
+        name: &'a str,
+    },
+    TaskCompleted {
+        id: i32,
+        result: Option<&'a str>,
+    },
+    Rare(Box<EventType>),
     /// Of a type that is not known here.
     Unknown,
 }
@@ -146,7 +151,7 @@ impl<'a> Event<'a> {
             Some(EventType::TaskCompleted(it)) => {
                 Kind::TaskCompleted { id: it.task_scheduled_id, result: it.result.as_deref() }
             }
-            Some(rare) => Kind::Rare(Cow::Borrowed(rare)),
+            Some(rare) => Kind::Rare(Box::new(rare.clone())),
             None => Kind::Unknown,
         };
         Self { id: event.event_id, at: event.timestamp, kind }
@@ -161,7 +166,7 @@ impl<'a> Event<'a> {
         let kind = match event.event_type {
             Some(EventType::OrchestratorStarted(_)) => Kind::OrchestratorStarted,
             Some(EventType::OrchestratorCompleted(_)) => Kind::OrchestratorCompleted,
-            Some(rare) => Kind::Rare(Cow::Owned(rare)),
+            Some(rare) => Kind::Rare(Box::new(rare)),
             None => Kind::Unknown,
         };
         Ok(Self { id: event.event_id, at: event.timestamp, kind })
@@ -217,18 +222,32 @@ const ORCHESTRATOR_COMPLETED: u64 = 15 << 3 | 2;
 struct Fields<'a>(&'a [u8]);
 
 impl<'a> Fields<'a> {
-    /// A number below 2^63.
+    /// A number of at most 56 bits.
     #[inline]
     fn varint(&mut self) -> Option<u64> {
-        let mut value = 0;
-        for (at, byte) in self.0.iter().enumerate().take(9) {
-            value |= u64::from(byte & 0x7F) << (7 * at);
-            if *byte < 0x80 {
-                self.0 = &self.0[at + 1..];
-                return Some(value);
-            }
+        let (&first, rest) = self.0.split_first()?;
+        if first < 0x80 {
+            self.0 = rest;
+            return Some(u64::from(first));
         }
-        None
+        let Some(eight) = self.0.first_chunk() else { return self.varint_by_byte() };
+        // All its bytes at once: the first without the top bit is its last; seven bits of each are the number's.
+        let word = u64::from_le_bytes(*eight);
+        let stops = !word & 0x8080_8080_8080_8080;
+        let length = stops.trailing_zeros() as usize / 8 + 1;
+        self.0 = self.0.get(length..).filter(|_| stops != 0)?;
+        let bits = word & (stops ^ (stops - 1)) & 0x7F7F_7F7F_7F7F_7F7F;
+        let pairs = bits & 0x007F_007F_007F_007F | (bits & 0x7F00_7F00_7F00_7F00) >> 1;
+        let fours = pairs & 0x0000_3FFF_0000_3FFF | (pairs & 0x3FFF_0000_3FFF_0000) >> 2;
+        Some(fours & 0x0FFF_FFFF | (fours & 0x0FFF_FFFF_0000_0000) >> 4)
+    }
+
+    /// The same where fewer than eight bytes are left.
+    fn varint_by_byte(&mut self) -> Option<u64> {
+        let length = self.0.iter().position(|it| *it < 0x80)? + 1;
+        let (number, rest) = self.0.split_at(length);
+        self.0 = rest;
+        Some(number.iter().rev().fold(0, |value, byte| value << 7 | u64::from(byte & 0x7F)))
     }
 
     /// Passes over a key, if it is the next one.

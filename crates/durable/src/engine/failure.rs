@@ -158,7 +158,12 @@ impl Message for FailureDetails {
         let flag = if self.is_non_retriable { encoding::bool::encoded_len(IS_NON_RETRIABLE, &true) } else { 0 };
         let (string, value) = (encoding::string::encoded_len, encoding::message::encoded_len);
         let properties = encoding::btree_map::encoded_len(string, value, PROPERTIES, &self.properties);
-        text(ERROR_TYPE, &self.error_type) + text(ERROR_MESSAGE, &self.error_message) + trace + inner + flag + properties
+        text(ERROR_TYPE, &self.error_type)
+            + text(ERROR_MESSAGE, &self.error_message)
+            + trace
+            + inner
+            + flag
+            + properties
     }
 
     fn clear(&mut self) {
@@ -173,10 +178,9 @@ mod tests {
 
     fn nested(depth: usize) -> FailureDetails {
         let level = |depth| FailureDetails { error_message: format!("level {depth}"), ..FailureDetails::default() };
-        (1..depth).rev().fold(level(depth), |inner, depth| FailureDetails {
-            inner_failure: Some(Box::new(inner)),
-            ..level(depth)
-        })
+        (1..depth)
+            .rev()
+            .fold(level(depth), |inner, depth| FailureDetails { inner_failure: Some(Box::new(inner)), ..level(depth) })
     }
 
     #[test]

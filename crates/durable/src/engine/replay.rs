@@ -173,7 +173,7 @@ impl<'a, 'e> Replay<'a, 'e> {
                     self.state().now = at;
                 }
             }
-            Kind::Rare(rare) if is_control(&rare) => self.control(rare.into_owned()),
+            Kind::Rare(rare) if is_control(&rare) => self.control(*rare),
             _ if self.is_suspended => self.held.push_back((position, event)),
             Kind::OrchestratorCompleted => {}
             Kind::TaskCompleted { id, result } => self.settle(id, Ok(result.map(str::to_owned))),
@@ -185,7 +185,7 @@ impl<'a, 'e> Replay<'a, 'e> {
                 Some(recorded) => self.confirm(position, event.id, recorded),
                 None => {
                     if let Kind::Rare(rare) = kind {
-                        self.deliver(rare.into_owned());
+                        self.deliver(*rare);
                     }
                 }
             },
@@ -362,7 +362,8 @@ fn completion(end: End, unclaimed: Vec<EventRaised>) -> (TurnOutcome, CompleteOr
         }
         End::ContinuedAsNew(Continued { input, carry, new_version, .. }) => {
             let unclaimed = if carry == Carry::Events { unclaimed } else { Vec::new() };
-            let event = |it| HistoryEvent { event_id: -1, timestamp: None, event_type: Some(EventType::EventRaised(it)) };
+            let event =
+                |it| HistoryEvent { event_id: -1, timestamp: None, event_type: Some(EventType::EventRaised(it)) };
             let complete = CompleteOrchestration {
                 new_version,
                 carryover_events: unclaimed.into_iter().map(event).collect(),
@@ -427,7 +428,7 @@ const fn is_control(event_type: &EventType) -> bool {
 
 fn raised(event: Event<'_>) -> Option<EventRaised> {
     match event.kind {
-        Kind::Rare(rare) => match rare.into_owned() {
+        Kind::Rare(rare) => match *rare {
             EventType::EventRaised(event) => Some(event),
             _ => None,
         },

@@ -103,8 +103,9 @@ mod tests {
     fn pauses_grow_up_to_the_longest_and_end_with_the_attempts() {
         let policy = RetryPolicy::new(5, Duration::from_secs(1)).backoff(3.0).longest_pause(Duration::from_secs(10));
         let error = Error::new("E", "x");
-        let seconds: Vec<Option<u64>> =
-            (1..=5).map(|failures| policy.pause_after(failures, Duration::ZERO, &error).map(|it| it.as_secs())).collect();
+        let seconds: Vec<Option<u64>> = (1..=5)
+            .map(|failures| policy.pause_after(failures, Duration::ZERO, &error).map(|it| it.as_secs()))
+            .collect();
         assert_eq!(seconds, [Some(1), Some(3), Some(9), Some(10), None]);
         let endless = RetryPolicy::new(u32::MAX, Duration::from_secs(1)).backoff(2.0);
         assert_eq!(endless.pause_after(5_000, Duration::ZERO, &error), Some(Duration::from_secs(24 * 3600)));

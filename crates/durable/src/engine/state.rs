@@ -216,7 +216,8 @@ impl State {
         let is_live = self.attempts.get(before.cast_unsigned() as usize).is_some_and(|(_, owner)| !owner.is_nobody());
         if is_live && !self.is_replaying {
             let id = call.child.as_deref().unwrap_or_default();
-            let message = format!("child {} replaces another one that is under way as {id}: give each its own id", call.name);
+            let message =
+                format!("child {} replaces another one that is under way as {id}: give each its own id", call.name);
             self.log.push(LogLine { level: super::Level::Warning, message });
         }
     }
@@ -388,7 +389,8 @@ impl State {
                 Poll::Pending
             }
             Stage::Taken | Stage::Dropped => {
-                let text = format!("{} has ended, its outcome was taken, and it is waited for again", self.describe(key));
+                let text =
+                    format!("{} has ended, its outcome was taken, and it is waited for again", self.describe(key));
                 Poll::Ready(Err(Box::new(Error::new(types::ALREADY_AWAITED, text))))
             }
         }

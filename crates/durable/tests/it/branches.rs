@@ -16,9 +16,7 @@ use futures_util::{
 };
 use serde_json::{Value, json};
 
-use super::{
-    turns::{after, begin, check, completed, failed, fired, raised, scheduled, turn},
-};
+use super::turns::{after, begin, check, completed, failed, fired, raised, scheduled, turn};
 
 #[test]
 fn a_branch_that_wakes_another_one_is_no_foreign_wait() {
@@ -120,7 +118,9 @@ fn retries_are_under_way_whether_or_not_they_are_awaited() {
     let timer = || EventType::TimerCreated(TimerCreated::default());
     let history = after(&[&both[..], &[failed(1), timer(), fired(2)]].concat());
     check(&turn(history, 1, in_turn), &[(3, "b(null)")]);
-    let history = after(&[&both[..], &[failed(1), timer(), fired(2), scheduled("b"), completed(3, "2"), completed(0, "1")]].concat());
+    let history = after(
+        &[&both[..], &[failed(1), timer(), fired(2), scheduled("b"), completed(3, "2"), completed(0, "1")]].concat(),
+    );
     check(&turn(history, 2, in_turn), &[(4, "completed [1,2]")]);
     // One that lost a race and was dropped goes on, too.
     let race = async |ctx: Context, _: Value| {
@@ -134,7 +134,8 @@ fn retries_are_under_way_whether_or_not_they_are_awaited() {
 
 #[test]
 fn a_child_is_tried_again_under_an_id_of_its_own_or_the_given_one() {
-    let child = || EventType::SubOrchestrationInstanceCreated(Box::new(SubOrchestration::with(|it| it.name = "kid".into())));
+    let child =
+        || EventType::SubOrchestrationInstanceCreated(Box::new(SubOrchestration::with(|it| it.name = "kid".into())));
     let broken = |id| EventType::SubOrchestrationInstanceFailed(TaskFailed::new(id, None));
     let timer = || EventType::TimerCreated(TimerCreated::default());
     let history = after(&[child(), broken(0), timer(), fired(1)]);
@@ -142,7 +143,8 @@ fn a_child_is_tried_again_under_an_id_of_its_own_or_the_given_one() {
     let own = async |ctx: Context, _: Value| ctx.sub_orchestration_with_retry::<Value>("kid", &1, policy())?.await;
     check(&turn(begin(), 2, own), &[(0, "child kid execution-0:0000")]);
     check(&turn(history.clone(), 1, own), &[(2, "child kid execution-0:0002")]);
-    let given = async |ctx: Context, _: Value| ctx.sub_orchestration_as_with_retry::<Value>("k", "kid", &1, policy())?.await;
+    let given =
+        async |ctx: Context, _: Value| ctx.sub_orchestration_as_with_retry::<Value>("k", "kid", &1, policy())?.await;
     check(&turn(history.clone(), 1, given), &[(2, "child kid k")]);
     let history = [history, vec![child(), broken(2)]].concat();
     check(&turn(history, 1, given), &[(3, "failed SubOrchestrationFailed")]);
@@ -170,7 +172,9 @@ fn a_retry_ends_with_its_timeout() {
 #[test]
 fn an_event_of_a_dropped_wait_goes_to_the_next_in_order_of_arrival() {
     let names = |turn: &durable::Turn| {
-        let Some(ActionType::CompleteOrchestration(it)) = &turn.response.actions[0].action_type else { panic!("{turn:?}") };
+        let Some(ActionType::CompleteOrchestration(it)) = &turn.response.actions[0].action_type else {
+            panic!("{turn:?}")
+        };
         let input = |it: &HistoryEvent| match &it.event_type {
             Some(EventType::EventRaised(it)) => it.input.clone().unwrap(),
             other => panic!("{other:?}"),
@@ -225,16 +229,17 @@ fn an_event_with_a_timeout_is_given_on_when_it_comes_too_late() {
     };
     check(&turn(begin(), 2, impatient), &[(0, "timer 10")]);
     let timer = EventType::TimerCreated(TimerCreated::default());
-    check(&turn(after(&[timer.clone(), raised("Go", "1"), raised("Go", "2")]), 2, impatient), &[(1, "completed [1,2]")]);
+    check(
+        &turn(after(&[timer.clone(), raised("Go", "1"), raised("Go", "2")]), 2, impatient),
+        &[(1, "completed [1,2]")],
+    );
     check(&turn(after(&[timer, fired(0), raised("Go", "1")]), 2, impatient), &[(1, "completed [null,1]")]);
 }
 
 #[test]
 fn of_many_the_first_is_given_and_the_rest_given_back() {
     let begin_three = |ctx: &Context| ["a", "b", "c"].map(|name| ctx.activity::<Value>(name, &()));
-    let history = |done: &[EventType]| {
-        after(&[&[scheduled("a"), scheduled("b"), scheduled("c")], done].concat())
-    };
+    let history = |done: &[EventType]| after(&[&[scheduled("a"), scheduled("b"), scheduled("c")], done].concat());
     let done = [completed(2, "3"), completed(0, "1"), completed(1, "2")];
     let one_by_one = async |ctx: Context, _: Value| {
         let (at, first, rest) = select_all(begin_three(&ctx)).await;
@@ -247,7 +252,10 @@ fn of_many_the_first_is_given_and_the_rest_given_back() {
         let error = try_all(begin_three(&ctx)).await.unwrap_err();
         Ok(json!(error.message))
     };
-    check(&turn(history(&[completed(2, "3"), failed(1)]), 2, failing), &[(3, "completed \"an activity failed: disk full\"")]);
+    check(
+        &turn(history(&[completed(2, "3"), failed(1)]), 2, failing),
+        &[(3, "completed \"an activity failed: disk full\"")],
+    );
     let trying = async |ctx: Context, _: Value| Ok(json!(try_all(begin_three(&ctx)).await?));
     check(&turn(history(&done), 3, trying), &[(3, "completed [1,2,3]")]);
 }
@@ -353,7 +361,8 @@ fn a_task_is_not_kept_alive_by_what_waits_for_it() {
     let held = Rc::clone(&alive);
     let cyclic = async move |ctx: Context, _: Value| {
         let (inner, held) = (ctx.clone(), held.clone());
-        let policy = RetryPolicy::new(2, Duration::ZERO).unless(move |_| inner.is_replaying() && held.try_borrow().is_err());
+        let policy =
+            RetryPolicy::new(2, Duration::ZERO).unless(move |_| inner.is_replaying() && held.try_borrow().is_err());
         ctx.activity_with_retry::<Value>("a", &(), policy)?.await
     };
     let _ = turn(begin(), 2, cyclic);

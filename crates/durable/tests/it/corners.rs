@@ -52,7 +52,8 @@ fn an_outcome_that_was_given_is_not_waited_for_again() {
             let _ = (&mut task).await;
             (&mut task).await
         };
-        let child = EventType::SubOrchestrationInstanceCreated(Box::new(SubOrchestration::with(|it| it.name = "kid".into())));
+        let child =
+            EventType::SubOrchestrationInstanceCreated(Box::new(SubOrchestration::with(|it| it.name = "kid".into())));
         let done = EventType::SubOrchestrationInstanceCompleted(TaskCompleted::new(0, None));
         let history = if name == "event" { after(&[raised("go", "1")]) } else { after(&[child, done]) };
         let found = turn(history, 1, twice);
@@ -94,7 +95,7 @@ fn panics_in_destructors_are_answers() {
     assert!(unstarted.failure().is_some());
     let policy = async |ctx: Context, _: Value| {
         let fragile = Fragile;
-        let policy = RetryPolicy::new(2, Duration::ZERO).unless(move |_| std::ptr::eq(&fragile, &fragile) && false);
+        let policy = RetryPolicy::new(2, Duration::ZERO).unless(move |_| size_of_val(&fragile) > 0);
         ctx.activity_with_retry("one", &(), policy)?.await
     };
     assert!(turn(begin(), 2, policy).failure().unwrap().contains("fell apart"));
@@ -239,14 +240,22 @@ fn a_rewound_history_is_asked_for_its_failed_action_again() {
             set.instance_id = "i".into();
             set.past_events = begin().into_iter().map(|it| event(-1, 1, it)).collect();
             // The activity that failed, its failure, and the end of the execution.
-            set.past_events.extend([event(0, 1, generic(None)), event(-1, 2, generic(None)), event(1, 2, generic(None))]);
+            set.past_events.extend([
+                event(0, 1, generic(None)),
+                event(-1, 2, generic(None)),
+                event(1, 2, generic(None)),
+            ]);
             set.new_events = last;
         })
     };
     let orchestrator = async |ctx: Context, _: Value| ctx.activity::<Value>("one", &1).await;
     let rewound = history(vec![event(-1, 3, generic(Some("retry")))]);
     check(&replay(rewound, orchestrator, || Duration::ZERO), &[(0, "one(1)")]);
-    let again = history(vec![event(-1, 3, generic(Some("retry"))), event(0, 3, scheduled("one")), event(-1, 4, completed(0, "7"))]);
+    let again = history(vec![
+        event(-1, 3, generic(Some("retry"))),
+        event(0, 3, scheduled("one")),
+        event(-1, 4, completed(0, "7")),
+    ]);
     check(&replay(again, orchestrator, || Duration::ZERO), &[(1, "completed 7")]);
 }
 
@@ -288,7 +297,13 @@ fn names_of_functions_have_no_case_and_events_have_none_in_any_script() {
         let other: Value = ctx.external_event("straße").await?;
         Ok(json!([one, go, other]))
     };
-    let history = after(&[scheduled("GRÖßE"), completed(0, "1"), raised("STRASSE", "0"), raised("οδός", "2"), raised("STRAßE", "3")]);
+    let history = after(&[
+        scheduled("GRÖßE"),
+        completed(0, "1"),
+        raised("STRASSE", "0"),
+        raised("οδός", "2"),
+        raised("STRAßE", "3"),
+    ]);
     check(&turn(history, 1, mixed), &[(1, "completed [1,2,3]")]);
 }
 
@@ -328,7 +343,8 @@ fn properties_of_a_failure_survive_being_passed_on() {
         (set.error_type, set.error_message, set.is_non_retriable) = ("A".into(), "outer".into(), true);
         set.properties.insert("code".to_owned(), seven.clone());
     });
-    let child = EventType::SubOrchestrationInstanceCreated(Box::new(SubOrchestration::with(|it| it.name = "kid".into())));
+    let child =
+        EventType::SubOrchestrationInstanceCreated(Box::new(SubOrchestration::with(|it| it.name = "kid".into())));
     let broken = EventType::SubOrchestrationInstanceFailed(TaskFailed::new(0, Some(Box::new(details.clone()))));
     let parent = async |ctx: Context, _: Value| {
         let error = ctx.sub_orchestration::<Value>("kid", &()).await.unwrap_err();
