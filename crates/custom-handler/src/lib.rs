@@ -17,6 +17,6 @@ pub use durable::{
 };
 pub use framework::{
     App, BlobTrigger, Call, ClientError, DurableClient, Episode, Failure, HttpRequest, HttpResponse, Invocation,
-    Listener, Logged, Rejected, ServeError, Start, Status, clock, console, exit_code, files, operation_id,
+    Listener, Logged, NotStarted, Rejected, ServeError, Start, Status, clock, console, exit_code, files, operation_id,
     orchestrator, serve_connections, wire,
 };

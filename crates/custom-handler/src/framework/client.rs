@@ -1,9 +1,10 @@
 //! The durable extension's webhook, as a client of it: what a `durableClient` input binding hands over, put to use.
 
-use std::time::Duration;
+use std::{fmt, sync::LazyLock, time::Duration};
 
 use axum::body::Bytes;
 use durable::error_chain;
+use futures_util::{StreamExt, stream};
 use http::{Method, Request, StatusCode, Uri};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
@@ -11,24 +12,52 @@ use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::TokioExecutor,
 };
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::time::timeout;
 
-use super::wire::{self, WEBHOOK_PATH};
+use super::{
+    start::{NotStarted, Start},
+    wire::{self, WEBHOOK_PATH},
+};
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// An instance's input and output together are at most a few MiB; a longer answer is none of the webhook's.
 const LONGEST_ANSWER_BYTES: usize = 64 << 20;
+/// What is quoted of an answer that refuses.
+const QUOTED_CHARS: usize = 200;
+/// Starts under way at once, unless told otherwise: as many as were measured together on Microsoft's host.
+const STARTS_AT_ONCE: usize = 20;
+
+type Connector = HttpsConnector<HttpConnector>;
+
+/// One for all clients: reading the machine's certificates takes longer than a start.
+static CONNECTOR: LazyLock<Connector> = LazyLock::new(|| {
+    let provider = rustls::crypto::ring::default_provider();
+    match HttpsConnectorBuilder::new().with_provider_and_platform_verifier(provider) {
+        Ok(builder) => builder.https_or_http().enable_http1().build(),
+        // Plain HTTP needs no certificates.
+        Err(_) => without_roots(),
+    }
+});
 
 /// Manages instances: starts them, asks for their status, sends them events, ends them.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct DurableClient {
-    http: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    http: Client<Connector, Full<Bytes>>,
     base: String,
     /// Query parameters of every request; the key is among them.
     query: String,
+    at_once: usize,
+}
+
+/// Without the query: the key is in it.
+impl fmt::Debug for DurableClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("DurableClient");
+        shown.field("base", &self.base).field("at_once", &self.at_once).finish_non_exhaustive()
+    }
 }
 
 /// Why the webhook could not be used. No text holds its address: the key is in it.
@@ -41,10 +70,13 @@ pub enum ClientError {
     NoAddress,
     #[error("the durable webhook does not answer: {0}")]
     Away(String),
+    /// A start under an id whose instance has not ended: 409, from extension 2 a 500 that says so [recorded].
+    #[error("an instance of this id is live")]
+    Live,
     #[error("the durable webhook answered {status}{}", if body.is_empty() { String::new() } else { format!(": {body}") })]
     Refused {
         status: StatusCode,
-        /// The start of its body.
+        /// The start of its body, without the key.
         body: String,
     },
     #[error("the durable webhook's answer is not JSON")]
@@ -76,8 +108,8 @@ pub struct Status {
 }
 
 impl DurableClient {
-    /// Reads a binding's value: a JSON text, encoded twice. An extension too old to tell its address is found at `hostname`
-    /// (`WEBSITE_HOSTNAME`).
+    /// Reads a binding's value: a JSON text, encoded twice. Its task hub and connection, which may be others than `host.json`'s, go with
+    /// every request. An extension too old to tell its address is found at `hostname` (`WEBSITE_HOSTNAME`).
     ///
     /// # Errors
     /// When the binding has no value, or no address can be found.
@@ -86,28 +118,33 @@ impl DurableClient {
         let client: Value = serde_json::from_str(&text).ok().filter(Value::is_object).ok_or(ClientError::NoBinding)?;
         let told = client["httpBaseUrl"].as_str().map(str::to_owned);
         let base = told.or_else(|| hostname.map(webhook_of)).ok_or(ClientError::NoAddress)?;
-        let query = client["requiredQueryStringParameters"].as_str().unwrap_or_default();
-        Ok(Self::new(&base, query))
+        let member = |name: &str| client[name].as_str().filter(|it| !it.is_empty());
+        let hub = member("taskHubName").map(|it| format!("taskHub={}", escaped(it)));
+        let connection = member("connectionName").map(|it| format!("connection={}", escaped(it)));
+        let key = member("requiredQueryStringParameters").map(str::to_owned);
+        let query: Vec<String> = [hub, connection, key].into_iter().flatten().collect();
+        Ok(Self::new(&base, &query.join("&")))
     }
 
     /// A client of the webhook at `base`, such as `http://localhost:7071/runtime/webhooks/durabletask`; `query` holds the key
     /// (`code=…`) where one is asked for.
     pub fn new(base: &str, query: &str) -> Self {
-        let provider = rustls::crypto::ring::default_provider();
-        let roots = HttpsConnectorBuilder::new().with_provider_and_platform_verifier(provider);
-        let connector = match roots {
-            Ok(builder) => builder.https_or_http().enable_http1().build(),
-            // Plain HTTP needs no certificates.
-            Err(_) => without_roots(),
-        };
-        let http = Client::builder(TokioExecutor::new()).build(connector);
-        Self { http, base: base.trim_end_matches('/').to_owned(), query: query.to_owned() }
+        let http = Client::builder(TokioExecutor::new()).build(CONNECTOR.clone());
+        let base = base.trim_end_matches('/').to_owned();
+        Self { http, base, query: query.to_owned(), at_once: STARTS_AT_ONCE }
+    }
+
+    /// Sets how many instances [`DurableClient::start_all`] starts at a time: 20 unless told otherwise, at least 1.
+    #[must_use]
+    pub fn at_once(mut self, starts: usize) -> Self {
+        self.at_once = starts.max(1);
+        self
     }
 
     /// Starts an instance and gives its id; without one the extension makes it up.
     ///
     /// # Errors
-    /// When the webhook refuses: 409 for an id that is running.
+    /// [`ClientError::Live`] for the id of an instance that has not ended; else when the webhook does not answer as it should.
     pub async fn start(
         &self,
         orchestrator: &str,
@@ -117,9 +154,36 @@ impl DurableClient {
         let id = id.map(|it| format!("/{}", escaped(it))).unwrap_or_default();
         let path = format!("orchestrators/{}{id}", escaped(orchestrator));
         let body = serde_json::to_string(input)?;
-        let answer = self.ask(Method::POST, &path, "", body).await?;
+        let answer = self.ask(Method::POST, &path, "", body).await;
+        let answer = answer.map_err(|error| if error.is_live() { ClientError::Live } else { error })?;
         let started: Value = serde_json::from_str(&answer).map_err(|_| ClientError::NotJson)?;
         started["id"].as_str().map(str::to_owned).ok_or(ClientError::NotJson)
+    }
+
+    /// Starts instances side by side, as many at a time as [`DurableClient::at_once`] says, and gives what became of each, in their
+    /// order: its id, or why it was not started. One that fails keeps none from starting. Each has 30 s for its answer.
+    ///
+    /// ```no_run
+    /// # use custom_handler::{ClientError, DurableClient, Start, console, error_chain};
+    /// # async fn start(client: DurableClient) {
+    /// let starts = (0..100).map(|n| Start::new("Fulfil", &n).id(&format!("order-{n}")));
+    /// for failure in client.start_all(starts).await.into_iter().filter_map(Result::err) {
+    ///     if !matches!(failure.error, ClientError::Live) {
+    ///         console::err(&error_chain(&failure));
+    ///     }
+    /// }
+    /// # }
+    /// ```
+    pub async fn start_all(&self, starts: impl IntoIterator<Item = Start>) -> Vec<Result<String, NotStarted>> {
+        let starts = starts.into_iter().enumerate().map(async |(place, start)| {
+            let Start { orchestrator, id, input } = start;
+            let started = self.start(&orchestrator, id.as_deref(), &input).await;
+            (place, started.map_err(|error| NotStarted { id, error }))
+        });
+        // In the order of their answers, so that a slow one holds up no other.
+        let mut outcomes: Vec<_> = stream::iter(starts).buffer_unordered(self.at_once).collect().await;
+        outcomes.sort_by_key(|(place, _)| *place);
+        outcomes.into_iter().map(|(_, outcome)| outcome).collect()
     }
 
     /// The status of an instance; `None` where there is none of this id.
@@ -205,12 +269,28 @@ impl DurableClient {
         if status.is_success() {
             return Ok(body);
         }
-        Err(ClientError::Refused { status, body: body.chars().take(200).collect() })
+        Err(ClientError::Refused { status, body: self.without_key(body).chars().take(QUOTED_CHARS).collect() })
+    }
+
+    /// What stands between the app and the webhook may quote the address that it was asked for.
+    fn without_key(&self, text: String) -> String {
+        let keys = self.query.split('&').filter_map(|it| it.strip_prefix("code=")).filter(|it| !it.is_empty());
+        keys.fold(text, |text, key| {
+            let decoded = percent_decode_str(key).decode_utf8_lossy();
+            text.replace(key, "<key>").replace(&*decoded, "<key>")
+        })
+    }
+}
+
+impl ClientError {
+    fn is_live(&self) -> bool {
+        let Self::Refused { status, body } = self else { return false };
+        *status == StatusCode::CONFLICT || body.contains("An Orchestration instance with the status ")
     }
 }
 
 /// Verifies no certificate, and so reaches no HTTPS address.
-fn without_roots() -> HttpsConnector<HttpConnector> {
+fn without_roots() -> Connector {
     let config = rustls::ClientConfig::builder_with_provider(rustls::crypto::ring::default_provider().into())
         .with_safe_default_protocol_versions()
         .map(|it| it.with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth());

@@ -1,6 +1,6 @@
 //! An HTTP trigger's call: `Data.req` in, `Outputs.res` and starts of orchestrations out.
 
-use std::future::Future;
+use std::{fmt, future::Future};
 
 use axum::{
     Json,
@@ -17,6 +17,7 @@ use super::{
     client::{ClientError, DurableClient},
     console,
     invocation::operation_id,
+    start::Start,
     wire::{Envelope, InvocationResult, header},
 };
 
@@ -24,7 +25,7 @@ use super::{
 const RESPONSE: &str = "res";
 
 /// A request to a function with an HTTP trigger.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct HttpRequest {
     /// The host's id of the invocation.
     pub invocation_id: String,
@@ -35,10 +36,20 @@ pub struct HttpRequest {
     envelope: Envelope,
 }
 
+/// Without URL, headers and bindings: keys are in them.
+impl fmt::Debug for HttpRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("HttpRequest");
+        shown.field("invocation_id", &self.invocation_id).field("method", &self.method()).finish_non_exhaustive()
+    }
+}
+
 impl HttpRequest {
-    /// Reads the envelope; the trigger's binding is the first of its data.
+    /// Reads the envelope. The trigger's binding is the one that is a request, wherever its name sorts; else the first of the data.
     pub fn new(envelope: Envelope, invocation_id: &str, operation_id: &str) -> Self {
-        let request = envelope.data.values().next().cloned().unwrap_or_default();
+        let data = &envelope.data;
+        let request = data.values().find(|it| it["Method"].is_string()).or_else(|| data.values().next());
+        let request = request.cloned().unwrap_or_default();
         Self { invocation_id: invocation_id.to_owned(), operation_id: operation_id.to_owned(), request, envelope }
     }
 
@@ -153,10 +164,12 @@ impl HttpResponse {
         self
     }
 
-    /// Starts orchestrations through a `durableClient` output binding: neither key nor address is needed.
+    /// Starts orchestrations through a `durableClient` output binding: neither key nor address is needed. The host starts one after
+    /// the other and answers the caller when all are; where one cannot be started, the caller gets an empty 500, which tells of none.
+    /// [`DurableClient::start_all`] starts them side by side, and tells of each.
     #[must_use]
     pub fn start(self, binding: &str, starts: impl IntoIterator<Item = Start>) -> Self {
-        self.output(binding, starts.into_iter().map(|it| it.0).collect())
+        self.output(binding, starts.into_iter().map(Start::into_output).collect())
     }
 
     /// Adds a line for the log, at Information.
@@ -186,26 +199,11 @@ impl<T: Into<Self>> From<Result<T, Self>> for HttpResponse {
     }
 }
 
+/// 409 for an id that is live, 502 for all else.
 impl From<ClientError> for HttpResponse {
     fn from(error: ClientError) -> Self {
-        Self::refusal(502, &error.to_string())
-    }
-}
-
-/// One orchestration to start, as the extension's output binding reads it.
-#[derive(Clone, Debug)]
-pub struct Start(Value);
-
-impl Start {
-    /// Without an id the extension makes one.
-    pub fn new(orchestrator: &str, input: &impl Serialize) -> Self {
-        Self(json!({ "FunctionName": orchestrator, "Input": input }))
-    }
-
-    #[must_use]
-    pub fn id(mut self, instance_id: &str) -> Self {
-        self.0["InstanceId"] = instance_id.into();
-        self
+        let status = if matches!(error, ClientError::Live) { 409 } else { 502 };
+        Self::refusal(status, &error.to_string())
     }
 }
 

@@ -15,9 +15,10 @@ mod invocation;
 pub mod orchestrator;
 mod own_names;
 mod serve;
+mod start;
 pub mod wire;
 
-pub use self::http::{HttpRequest, HttpResponse, Start};
+pub use self::http::{HttpRequest, HttpResponse};
 pub use activity::Logged;
 pub use app::{App, Call};
 pub use blob::{BlobTrigger, Failure};
@@ -27,3 +28,4 @@ pub use exit::exit_code;
 pub use invocation::{Invocation, Rejected, operation_id};
 pub use orchestrator::Episode;
 pub use serve::{Listener, ServeError};
+pub use start::{NotStarted, Start};
