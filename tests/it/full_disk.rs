@@ -10,7 +10,7 @@ use std::{
 
 use lab::evidence::row_file::LostRows;
 use lab::{
-    emulator::task_hub::{Instance, Replace},
+    emulator::task_hub::Instance,
     evidence::{
         jsonl,
         table_writer::{Table, Tables},
@@ -111,7 +111,7 @@ async fn an_activity_whose_outcome_cannot_be_stored_rests_and_completes_when_the
         Some((200, "application/json", json!({"ReturnValue": 7}).to_string()))
     };
     let driver = async {
-        hub.start_instance("orch", "i", None, Replace::Ended).await.unwrap();
+        hub.start_instance("orch", "i", None).await.unwrap();
         eventually(UNDER_WAY, async || hub.instance("i").await.unwrap().filter(Instance::has_ended)).await
     };
     let instance = tokio::select! {

@@ -15,7 +15,7 @@ use lab::{
     app::ScriptRoot,
     emulator::{
         host::{Host, HostOptions},
-        task_hub::{DurableFunctions, HubOptions, Replace, Signal, TaskHub},
+        task_hub::{DurableFunctions, HubOptions, Signal, TaskHub},
     },
     evidence::table_writer::Tables,
 };
@@ -346,7 +346,7 @@ async fn hold(file: &str, conversations: &[&Value]) -> usize {
             );
             if !is_child {
                 let input = input_of(&first);
-                hub.start_instance("orch", &first.instance_id, input, Replace::Ended).await.unwrap();
+                hub.start_instance("orch", &first.instance_id, input).await.unwrap();
             }
         }
         eventually(LONGEST, async || (sent.lock().unwrap().len() >= all.len()).then_some(())).await;

@@ -14,7 +14,7 @@ use custom_handler::wire::WEBHOOK_PATH;
 use lab::{
     emulator::{
         host::{Host, HostLog, HostOptions, Identity, LogLine},
-        task_hub::{Instance, Replace},
+        task_hub::Instance,
     },
     evidence::table_writer::Tables,
     machine::{
@@ -154,7 +154,7 @@ async fn life_with_a_panic_at(text: &'static str) -> (Instance, usize) {
         Some((200, "application/json", json!({"ReturnValue": 7}).to_string()))
     };
     let driver = async {
-        hub.start_instance("orch", "i", None, Replace::Ended).await.unwrap();
+        hub.start_instance("orch", "i", None).await.unwrap();
         eventually(UNDER_WAY, async || hub.instance("i").await.unwrap().filter(Instance::has_ended)).await
     };
     let instance = tokio::select! {

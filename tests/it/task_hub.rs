@@ -13,7 +13,7 @@ use durable::{envelope, protocol::*};
 use incident_labs::functions::{self, Lab};
 use lab::{
     app::{AppSource, stage::stage_some},
-    emulator::task_hub::{Instance, Replace},
+    emulator::task_hub::Instance,
     machine::workspace::kill_processes_of,
 };
 use prost::Message;
@@ -67,7 +67,7 @@ async fn life(answer: impl Fn(&Sent) -> Option<(u16, &'static str, String)>) -> 
     let (stand_in, hub) = stand_in_with_hub(placeholder()).await;
     let driver = async {
         // Clients may write a function's name in another case.
-        hub.start_instance("ORCH", "i", None, Replace::Ended).await.unwrap();
+        hub.start_instance("ORCH", "i", None).await.unwrap();
         eventually(SOON, async || hub.instance("i").await.unwrap().filter(Instance::has_ended)).await
     };
     let instance = tokio::select! {
@@ -305,16 +305,19 @@ async fn the_http_api_answers_as_recorded() {
     let (code, headers, body) = lab.hook("POST", &format!("{start}/one"), Some(long)).await;
     assert_eq!((code, &headers["retry-after"], &body["id"]), (202, &"10".parse().unwrap(), &json!("one")));
     assert_eq!(headers["location"].to_str().unwrap(), body["statusQueryGetUri"]);
-    assert_eq!(body.as_object().unwrap().len(), 9, "an id and eight addresses");
+    assert_eq!(body.as_object().unwrap().len(), 8, "an id and seven addresses");
 
     let (code, _, body) = lab.hook("POST", &format!("{start}/one"), Some(long)).await;
-    let exists = "DurableTask.Core.Exceptions.OrchestrationAlreadyExistsException";
-    assert_eq!((code, &body["ExceptionType"]), (500, &json!(exists)), "{body}");
-    let (code, _, body) = lab.hook("POST", "/orchestrators/nosuch", Some("{}")).await;
-    assert!(
-        code == 400 && body["ExceptionMessage"].as_str().unwrap().starts_with("The function 'nosuch' doesn't exist")
-    );
-    assert_eq!(lab.hook("POST", start, Some("{bad")).await.0, 400);
+    let exists = "An Orchestration instance with the status ";
+    assert!(code == 409 && body["Message"].as_str().unwrap().starts_with(exists), "{body}");
+    assert_eq!(lab.hook("POST", "/orchestrators/nosuch/two", Some("{}")).await.0, 202);
+    let failed = eventually(SOON, async || {
+        Some(lab.hook("GET", "/instances/two", None).await.2).filter(|it| it["runtimeStatus"] == "Failed")
+    })
+    .await;
+    assert!(failed["output"].as_str().unwrap().starts_with("The function 'nosuch' doesn't exist"), "{failed}");
+    let (code, _, body) = lab.hook("POST", start, Some("{bad")).await;
+    assert_eq!((code, &body["Message"]), (400, &json!("Invalid JSON content")), "{body}");
     assert_eq!(lab.hook("POST", &format!("{start}/@bad"), Some("{}")).await.0, 400);
     assert_eq!(lab.hook("GET", "/instances/nobody", None).await.0, 404);
 

@@ -20,7 +20,7 @@ use uuid::Uuid;
 use self::{request::Received, route::Route};
 use super::{
     host::{Call, Host, HostLog, Level, binding_data},
-    task_hub::{Replace, StartError, TaskHub},
+    task_hub::{StartError, TaskHub},
 };
 use crate::app::{AppError, FunctionJson, HostSettings, ScriptRoot, function_json::text};
 use custom_handler::wire::WEBHOOK_PATH;
@@ -165,11 +165,15 @@ fn client_value(hub: &TaskHub, address: SocketAddr) -> Value {
         "requiredQueryStringParameters": "",
         "rpcBaseUrl": null,
         "httpBaseUrl": format!("http://{address}{WEBHOOK_PATH}"),
+        "useForwardedHost": false,
+        "maxGrpcMessageSizeInBytes": 4_194_304,
+        "grpcHttpClientTimeout": "\"00:01:40\"",
     });
     binding_data::encoded(&value.to_string())
 }
 
-/// What a `durableClient` output binding was given: an object, an array of objects, or the same as JSON texts.
+/// Starts what a `durableClient` output binding was given: an object, an array of objects, or the same as JSON texts. One after the
+/// other, as the host does, each when the one before is in the hub; one that cannot be started ends it.
 async fn start_all(hub: &TaskHub, output: Option<&Value>) -> Result<(), StartError> {
     let Some(output) = output else { return Ok(()) };
     let starts = match output {
@@ -182,7 +186,8 @@ async fn start_all(hub: &TaskHub, output: Option<&Value>) -> Result<(), StartErr
         let id = start["InstanceId"].as_str().map_or_else(|| Uuid::new_v4().simple().to_string(), str::to_owned);
         let input = Some(&start["Input"]).filter(|it| !it.is_null()).map(Value::to_string);
         let name = start["FunctionName"].as_str().unwrap_or_default();
-        hub.start_instance(name, &id, input, Replace::Nothing).await?;
+        hub.check_orchestrator(name)?;
+        hub.start_instance(name, &id, input).await?;
     }
     Ok(())
 }

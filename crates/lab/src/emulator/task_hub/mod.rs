@@ -23,7 +23,7 @@ use tokio::{sync::Notify, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use declared::{DurableFunctions, HubOptions};
-pub use rows::{Instance, Replace};
+pub use rows::Instance;
 pub use store::{Durability, StoreError};
 
 use self::{
@@ -169,32 +169,33 @@ impl TaskHub {
         &self.inner.options.name
     }
 
-    /// Starts an instance. `input` is JSON text.
+    /// Whether there is such an orchestrator. The output binding asks, the webhook does not [recorded].
     ///
     /// # Errors
-    /// When there is no such orchestrator, the id is none, or an instance of that id stands in the way.
-    pub async fn start_instance(
-        &self,
-        name: &str,
-        instance_id: &str,
-        input: Option<String>,
-        replace: Replace,
-    ) -> Result<(), StartError> {
+    /// The extension's sentence about those there are.
+    pub fn check_orchestrator(&self, name: &str) -> Result<(), StartError> {
+        let functions = &self.inner.functions;
+        let unknown = || StartError::UnknownFunction { name: name.to_owned(), known: functions.known() };
+        functions.orchestrator(name).map(drop).ok_or_else(unknown)
+    }
+
+    /// Starts an instance, also in place of one that has ended. `input` is JSON text. Without such an orchestrator it fails at once.
+    ///
+    /// # Errors
+    /// When the id is none, or an instance of that id is live.
+    pub async fn start_instance(&self, name: &str, instance_id: &str, input: Option<String>) -> Result<(), StartError> {
         let inner = &self.inner;
         if let Some(problem) = custom_handler::wire::instance_id_problem(instance_id) {
             return Err(StartError::InstanceId { problem });
         }
-        let Some(name) = inner.functions.orchestrator(name) else {
-            return Err(StartError::UnknownFunction { name: name.to_owned(), known: inner.functions.known() });
-        };
         let new = NewInstance {
             instance_id: instance_id.to_owned(),
-            name: name.to_owned(),
+            name: inner.functions.orchestrator(name).unwrap_or(name).to_owned(),
             input,
             version: Some(String::new()),
             parent: None,
         };
-        let created = inner.store.write(move |connection| rows::create(connection, new, replace)).await?;
+        let created = inner.store.write(move |connection| rows::create(connection, new)).await?;
         created.map_err(|status| StartError::Exists { status })?;
         inner.messages_arrived.notify_one();
         Ok(())

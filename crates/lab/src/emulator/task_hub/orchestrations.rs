@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 use super::{
-    Ended, Instance, Replace, StartError, TaskHub,
+    Ended, Instance, StartError, TaskHub,
     episode::{Answer, Given},
     rows::{self, Activity, Message, NewInstance, event},
     store::StoreError,
@@ -340,7 +340,7 @@ impl EpisodeOutcome {
         }
         for child in children {
             let parent = child.parent.clone();
-            if let Err(status) = rows::create(connection, child, Replace::Ended)? {
+            if let Err(status) = rows::create(connection, child)? {
                 refuse_child(connection, parent, status)?;
             }
         }

@@ -60,13 +60,6 @@ pub(super) struct NewInstance {
     pub parent: Option<ParentInstance>,
 }
 
-/// Which instances may be replaced by a new one of the same id.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Replace {
-    Ended,
-    Nothing,
-}
-
 /// What stands in the way of a new instance.
 pub(super) type Existing = OrchestrationStatus;
 
@@ -177,14 +170,10 @@ pub(super) fn activities(connection: &Connection, limit: usize) -> rusqlite::Res
     rows.collect()
 }
 
-/// Creates an instance and the message that begins it, unless one of that id stands in the way.
-pub(super) fn create(
-    connection: &Connection,
-    new: NewInstance,
-    replace: Replace,
-) -> rusqlite::Result<Result<(), Existing>> {
+/// Creates an instance and the message that begins it, unless one of that id is live.
+pub(super) fn create(connection: &Connection, new: NewInstance) -> rusqlite::Result<Result<(), Existing>> {
     if let Some(existing) = find(connection, &new.instance_id)? {
-        if replace == Replace::Nothing || !existing.finished {
+        if !existing.finished {
             return Ok(Err(existing.status));
         }
         purge(connection, &new.instance_id)?;

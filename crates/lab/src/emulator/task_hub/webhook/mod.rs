@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 use self::status::{Filter, status_of};
-use super::{Instance, Replace, Sent, Signal, StartError, StoreError, TaskHub};
+use super::{Instance, Sent, Signal, StartError, StoreError, TaskHub};
 use custom_handler::wire::WEBHOOK_PATH;
 use durable::protocol::OrchestrationStatus;
 
@@ -54,6 +54,8 @@ pub fn router(hub: TaskHub) -> Router {
 enum Refused {
     /// The API's own way to tell an exception.
     Exception(StatusCode, &'static str, String),
+    /// `{"Message": …}`.
+    Message(StatusCode, String),
     Text(StatusCode, String),
     Empty(StatusCode),
 }
@@ -70,9 +72,7 @@ impl From<StartError> for Refused {
             StartError::UnknownFunction { .. } | StartError::InstanceId { .. } => {
                 (StatusCode::BAD_REQUEST, "System.ArgumentException")
             }
-            StartError::Exists { .. } => {
-                (StatusCode::INTERNAL_SERVER_ERROR, "DurableTask.Core.Exceptions.OrchestrationAlreadyExistsException")
-            }
+            StartError::Exists { .. } => return Self::Message(StatusCode::CONFLICT, error.to_string()),
             StartError::Store(error) => return error.into(),
         };
         Self::Exception(status, kind, error.to_string())
@@ -84,6 +84,7 @@ impl IntoResponse for Refused {
         match self {
             Self::Empty(status) => status.into_response(),
             Self::Text(status, text) => (status, text).into_response(),
+            Self::Message(status, text) => (status, Json(json!({ "Message": text }))).into_response(),
             Self::Exception(status, kind, message) => {
                 let body = json!({
                     "Message": "Something went wrong while processing your request",
@@ -127,7 +128,7 @@ async fn begin(
     headers: &HeaderMap,
     body: &[u8],
 ) -> Answer {
-    hub.start_instance(name, id, json_text(body)?, Replace::Ended).await?;
+    hub.start_instance(name, id, json_text(body)?).await?;
     let seconds =
         |name: &str| query.get(name).and_then(|it| it.parse().ok()).and_then(|it| Duration::try_from_secs_f64(it).ok());
     let links = Links::new(hub, headers, id);
@@ -259,7 +260,7 @@ fn json_text(body: &[u8]) -> Result<Option<String>, Refused> {
     }
     match serde_json::from_slice::<Value>(body) {
         Ok(value) => Ok(Some(value.to_string())),
-        Err(_) => Err(Refused::Text(StatusCode::BAD_REQUEST, "Invalid JSON content".to_owned())),
+        Err(_) => Err(Refused::Message(StatusCode::BAD_REQUEST, "Invalid JSON content".to_owned())),
     }
 }
 
@@ -293,7 +294,6 @@ impl Links {
             "statusQueryGetUri": status,
             "sendEventPostUri": format!("{instance}/raiseEvent/{{eventName}}?{query}"),
             "terminatePostUri": with_reason("terminate"),
-            "rewindPostUri": with_reason("rewind"),
             "purgeHistoryDeleteUri": status,
             "restartPostUri": format!("{instance}/restart?{query}"),
             "suspendPostUri": with_reason("suspend"),
