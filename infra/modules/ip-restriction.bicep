@@ -8,7 +8,7 @@ param siteConfig object
 @description('Required. Address ranges (CIDR) that may.')
 param allowedAddresses string[]
 
-@description('Required. Addresses the app itself may come from: replay_status asks the app\'s own webhook.')
+@description('Required. Addresses the app itself may come from: start_replay_lab and replay_status call the app\'s own webhook.')
 param outboundAddresses string[]
 
 var ranges = concat(allowedAddresses, map(outboundAddresses, it => '${it}/32'))

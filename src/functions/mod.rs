@@ -25,6 +25,9 @@ pub enum Lab {
     Replay,
 }
 
+/// Name of the `durableClient` input binding, wherever there is one.
+const CLIENT: &str = "client";
+
 /// What functions are made with.
 struct Parts<'a> {
     settings: &'a Settings,

@@ -6,12 +6,9 @@ use std::sync::Arc;
 use custom_handler::{App, ClientError, DurableClient, HttpRequest, HttpResponse, console, wire};
 use serde_json::json;
 
-use super::Parts;
+use super::{CLIENT, Parts};
 
 pub const NAME: &str = "replay_status";
-
-/// Name of the input binding.
-const CLIENT: &str = "client";
 
 pub(super) fn register(app: App, parts: &Parts<'_>) -> App {
     let hostname: Option<Arc<str>> = parts.settings.hostname.as_deref().map(Arc::from);

@@ -1,14 +1,14 @@
-//! `start_replay_lab`: starts storms. The instances go out through the `durableClient` output binding, so that no key and no
-//! URL is needed.
+//! `start_replay_lab`: starts storms, all at once, by the webhook whose address and key the `durableClient` input binding hands over.
+//! By the output binding the host would start one after the other.
 
-use std::{future::ready, ops::RangeInclusive};
+use std::{ops::RangeInclusive, sync::Arc};
 
-use custom_handler::{App, HttpRequest, HttpResponse, Start};
+use custom_handler::{App, DurableClient, HttpRequest, HttpResponse, NotStarted, Start, console, error_chain};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::{
-    Parts,
+    CLIENT, Parts,
     replay_storm_orchestrator::{self, StormInput},
 };
 use crate::settings::{
@@ -17,30 +17,58 @@ use crate::settings::{
 };
 
 pub const NAME: &str = "start_replay_lab";
-/// Name of the output binding.
-const STARTS: &str = "starts";
 const FIELDS: [&str; 3] = ["iterations", "continueAsNewEvery", "instances"];
 
 pub(super) fn register(app: App, parts: &Parts<'_>) -> App {
     let defaults = parts.settings.replay;
-    app.http(NAME, move |request: HttpRequest| ready(call(&request, &defaults)))
+    let hostname: Option<Arc<str>> = parts.settings.hostname.as_deref().map(Arc::from);
+    app.http(NAME, move |request: HttpRequest| {
+        let hostname = hostname.clone();
+        async move { call(&request, &defaults, hostname.as_deref()).await }
+    })
 }
 
-/// 202 with the ids, or 400 with what is wrong and nothing started.
-fn call(request: &HttpRequest, defaults: &ReplaySettings) -> HttpResponse {
-    match wanted(request.body(), defaults) {
-        Ok((input, instances)) => start(input, instances),
-        Err(why) => HttpResponse::refusal(400, &why),
+/// 202 with the ids; 400 with what is wrong and nothing started; 502 when the webhook did not start each of them, with those that
+/// it did start and those that it did not. `hostname` is where an extension that is too old to tell its address can be found.
+async fn call(request: &HttpRequest, defaults: &ReplaySettings, hostname: Option<&str>) -> HttpResponse {
+    let (input, instances) = match wanted(request.body(), defaults) {
+        Ok(wanted) => wanted,
+        Err(why) => return HttpResponse::refusal(400, &why),
+    };
+    match DurableClient::from_binding(request.binding(CLIENT), hostname) {
+        Ok(client) => answer(client.start_all(starts(input, instances)).await),
+        Err(error) => {
+            console::err(&format!("{NAME}: {error}"));
+            error.into()
+        }
     }
 }
 
-fn start(input: StormInput, instances: u64) -> HttpResponse {
-    // 32 lower-case hex digits: also a legal W3C trace id, under which everything told about the instance is filed.
-    let ids: Vec<String> = (0..instances).map(|_| Uuid::new_v4().simple().to_string()).collect();
-    let starts = ids.iter().zip(0..).map(|(id, instance_index)| {
-        Start::new(replay_storm_orchestrator::NAME, &StormInput { instance_index, ..input }).id(id)
-    });
-    HttpResponse::json(202, &json!({ "started": instances, "instanceIds": ids })).start(STARTS, starts)
+fn starts(input: StormInput, instances: u64) -> impl Iterator<Item = Start> {
+    (0..instances).map(move |instance_index| {
+        // 32 lower-case hex digits: also a legal W3C trace id, under which everything told about the instance is filed.
+        let id = Uuid::new_v4().simple().to_string();
+        Start::new(replay_storm_orchestrator::NAME, &StormInput { instance_index, ..input }).id(&id)
+    })
+}
+
+/// `{"started": n, "instanceIds": […]}`; where some were not started, an error and `"failed": [{"instanceId", "error"}]` besides.
+fn answer(outcomes: Vec<Result<String, NotStarted>>) -> HttpResponse {
+    let (asked, mut ids, mut failed) = (outcomes.len(), Vec::new(), Vec::new());
+    for outcome in outcomes {
+        match outcome {
+            Ok(id) => ids.push(id),
+            Err(failure) => failed.push(failure),
+        }
+    }
+    let Some(first) = failed.first() else {
+        return HttpResponse::json(202, &json!({ "started": ids.len(), "instanceIds": ids }));
+    };
+    let error = format!("{} of {asked} instances were not started", failed.len());
+    console::err(&format!("{NAME}: {error}; {}", error_chain(first)));
+    let failed: Vec<Value> =
+        failed.iter().map(|it| json!({ "instanceId": it.id, "error": it.error.to_string() })).collect();
+    HttpResponse::json(502, &json!({ "error": error, "failed": failed, "started": ids.len(), "instanceIds": ids }))
 }
 
 /// What the request's body asks for, and how many of it.
@@ -82,46 +110,21 @@ fn number(fields: &Map<String, Value>, name: &str, range: RangeInclusive<u64>, d
 
 #[cfg(test)]
 mod tests {
-    use custom_handler::wire::{Envelope, InvocationResult};
-
     use super::*;
 
     const DEFAULTS: ReplaySettings = ReplaySettings { iterations: 100, continue_as_new_every: 7 };
 
-    fn called(body: Option<&str>) -> (Value, Value, Option<Value>) {
-        let req = body.map_or(json!({}), |it| json!({ "Body": it }));
-        let data = json!({ "req": req }).as_object().unwrap().clone();
-        let request = HttpRequest::new(Envelope { data, ..Default::default() }, "", "");
-        let result = InvocationResult::from(call(&request, &DEFAULTS));
-        let res = &result.outputs["res"];
-        let body = serde_json::from_str(res["body"].as_str().unwrap()).unwrap();
-        (res["statusCode"].clone(), body, result.outputs.get(STARTS).cloned())
-    }
-
     #[test]
     fn without_a_body_the_settings_apply() {
-        for body in [None, Some(""), Some("  "), Some("{}")] {
-            let (status, body, starts) = called(body);
-            assert_eq!((status, &body["started"]), (json!(202), &json!(1)));
-            let start = &starts.unwrap()[0];
-            let wanted = json!({"iterations": 100, "continueAsNewEvery": 7, "batchIndex": 0, "instanceIndex": 0});
-            assert_eq!(start["Input"], wanted);
-            let id = start["InstanceId"].as_str().unwrap();
-            assert!(id.len() == 32 && id.bytes().all(|it| matches!(it, b'0'..=b'9' | b'a'..=b'f')), "{id}");
-            assert_eq!(body["instanceIds"], json!([id]));
+        for body in ["", "  ", "{}"] {
+            let (input, instances) = wanted(body, &DEFAULTS).unwrap();
+            let settings = StormInput { iterations: 100, continue_as_new_every: 7, batch_index: 0, instance_index: 0 };
+            assert_eq!((input, instances), (settings, 1));
         }
     }
 
     #[test]
-    fn each_instance_knows_its_place() {
-        let (_, body, starts) = called(Some(r#"{"iterations":2000,"continueAsNewEvery":250,"instances":3}"#));
-        let indices: Vec<_> =
-            starts.unwrap().as_array().unwrap().iter().map(|it| it["Input"]["instanceIndex"].clone()).collect();
-        assert_eq!((indices, &body["started"]), (vec![json!(0), json!(1), json!(2)], &json!(3)));
-    }
-
-    #[test]
-    fn what_is_wrong_is_named_and_nothing_is_started() {
+    fn what_is_wrong_is_named() {
         let deep = "[".repeat(100_000);
         let cases = [
             (r#"{"iterations":0}"#, "iterations"),
@@ -150,9 +153,8 @@ mod tests {
             (deep.as_str(), "not JSON"),
         ];
         for (body, name) in cases {
-            let (status, answer, starts) = called(Some(body));
-            let error = answer["error"].as_str().unwrap().to_owned();
-            assert!(status == json!(400) && error.contains(name) && starts.is_none(), "{name}: {error}");
+            let error = wanted(body, &DEFAULTS).unwrap_err();
+            assert!(error.contains(name), "{name}: {error}");
         }
     }
 }

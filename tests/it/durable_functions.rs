@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// A handler in the replay lab's package: nothing but the host's environment, no storage.
-async fn handler(app: &Scratch) -> Handler {
+pub(crate) async fn handler(app: &Scratch) -> Handler {
     let root = app.path().join("app");
     stage_some(
         &AppSource::carried(),

@@ -53,6 +53,7 @@ mod run_replay;
 mod scripted_ingestion;
 mod stage;
 mod stand_in;
+mod starter;
 mod strangers;
 mod task_hub;
 mod tidy;
