@@ -5,7 +5,7 @@ use custom_handler::{
     Activity, ActivityError, App, BlobTrigger, Context, Error, Failure, HttpRequest, HttpResponse, Logged, Start,
     wire::InvocationResult,
 };
-use serde_json::{Value, json};
+use serde_json::{Value, json, value::RawValue};
 
 const DOUBLE: Activity<u32, u32> = Activity::new("Double");
 
@@ -91,6 +91,21 @@ async fn an_activity_answers_its_result_or_a_failure_that_stays_one() {
     }
     let (status, answer) = called(&app, "Double", json!([])).await;
     assert_eq!((status, &answer["activityFailure"]["errorType"]), (200, &json!("DecodeError")), "{answer}");
+}
+
+#[tokio::test]
+async fn numbers_of_any_size_pass_an_activity_with_all_their_digits() {
+    const BIG: Activity<u128, u128> = Activity::new("Big");
+    const RAW: Activity<Box<RawValue>, Box<RawValue>> = Activity::new("Raw");
+    let app = App::new()
+        .activity(BIG, async |n: u128| Ok::<_, ActivityError>(n))
+        .activity(RAW, async |n| Ok::<_, ActivityError>(n));
+    let (big, raw) = (u128::MAX.to_string(), "0.100000000000000000000000000001");
+    for (name, number) in [("Big", big.as_str()), ("Raw", raw)] {
+        let envelope = json!({ "Data": { "input": number }, "Metadata": {} }).to_string();
+        let (_, answer) = app.invoke(name, envelope).await;
+        assert!(answer.contains(&format!("\"ReturnValue\":{number}}}")), "{answer}");
+    }
 }
 
 #[tokio::test]

@@ -9,13 +9,14 @@ use axum::{
 };
 use durable::{ActivityError, types};
 use serde::{Serialize, de::DeserializeOwned};
+use serde_json::value::{RawValue, to_raw_value};
 use tokio_util::task::TaskTracker;
 
 use super::{
     app::{Call, panic_text},
     body::Bodies,
     console,
-    wire::{self, Envelope, InvocationResult},
+    wire::{self, Envelope},
 };
 
 /// A result with lines for the log, which the host writes at Information.
@@ -85,10 +86,18 @@ fn input<I: DeserializeOwned>(envelope: &Envelope) -> Result<I, String> {
         .map_err(|error| format!("the input is not what the activity expects: {error}"))
 }
 
-fn encoded<O: Serialize>(Logged { result, lines }: Logged<O>) -> Result<InvocationResult, ActivityError> {
-    let return_value =
-        serde_json::to_value(result).map_err(|error| ActivityError::new(types::ENCODE, error.to_string()))?;
-    Ok(InvocationResult { return_value, logs: lines, ..Default::default() })
+/// An [`InvocationResult`](wire::InvocationResult) whose value is text already: a number keeps all its digits.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Answer {
+    outputs: serde_json::Map<String, serde_json::Value>,
+    logs: Vec<String>,
+    return_value: Box<RawValue>,
+}
+
+fn encoded<O: Serialize>(Logged { result, lines }: Logged<O>) -> Result<Answer, ActivityError> {
+    let return_value = to_raw_value(&result).map_err(|error| ActivityError::new(types::ENCODE, error.to_string()))?;
+    Ok(Answer { outputs: serde_json::Map::new(), logs: lines, return_value })
 }
 
 #[cfg(test)]

@@ -34,8 +34,9 @@ pub(super) struct Event<'a> {
 pub(super) enum Kind<'a> {
     OrchestratorStarted,
     OrchestratorCompleted,
+    /// The name is compared with one that is UTF-8, so it is not looked at.
     TaskScheduled {
-        name: &'a str,
+        name: &'a [u8],
     },
     TaskCompleted {
         id: i32,
@@ -147,7 +148,7 @@ impl<'a> Event<'a> {
         let kind = match &event.event_type {
             Some(EventType::OrchestratorStarted(_)) => Kind::OrchestratorStarted,
             Some(EventType::OrchestratorCompleted(_)) => Kind::OrchestratorCompleted,
-            Some(EventType::TaskScheduled(it)) => Kind::TaskScheduled { name: &it.name },
+            Some(EventType::TaskScheduled(it)) => Kind::TaskScheduled { name: it.name.as_bytes() },
             Some(EventType::TaskCompleted(it)) => {
                 Kind::TaskCompleted { id: it.task_scheduled_id, result: it.result.as_deref() }
             }
@@ -176,26 +177,19 @@ impl<'a> Event<'a> {
     /// for whatever else; prost reads that.
     fn read_common(bytes: &'a [u8]) -> Option<Self> {
         let mut fields = Fields(bytes);
-        let id = match bytes.strip_prefix(&MINUS_ONE) {
-            Some(rest) => {
+        let id = match bytes.split_first_chunk() {
+            Some((&MINUS_ONE, rest)) => {
                 fields = Fields(rest);
                 -1
             }
-            None => i32::try_from(fields.number(1)?).ok()?,
+            _ => i32::try_from(fields.number(1)?).ok()?,
         };
-        let at = match fields.message(2)? {
-            Some(mut time) => {
-                let (seconds, nanos) = (time.number(1)?, time.number(2)?);
-                time.end()?;
-                Some(Timestamp { seconds: seconds.cast_signed(), nanos: i32::try_from(nanos).ok()? })
-            }
-            None => None,
-        };
+        let at = if fields.has(2 << 3 | 2) { Some(fields.timestamp()?) } else { None };
         let key = fields.varint()?;
         let mut content = fields.content()?;
         fields.end()?;
         let kind = match key {
-            TASK_SCHEDULED => Kind::TaskScheduled { name: content.message(1)?.unwrap_or_default().text()? },
+            TASK_SCHEDULED => Kind::TaskScheduled { name: content.message(1)?.unwrap_or_default().0 },
             TASK_COMPLETED => {
                 let id = i32::try_from(content.number(1)?).ok()?;
                 Kind::TaskCompleted { id, result: content.string_value(2)? }
@@ -244,10 +238,16 @@ impl<'a> Fields<'a> {
 
     /// The same where fewer than eight bytes are left.
     fn varint_by_byte(&mut self) -> Option<u64> {
-        let length = self.0.iter().position(|it| *it < 0x80)? + 1;
-        let (number, rest) = self.0.split_at(length);
-        self.0 = rest;
-        Some(number.iter().rev().fold(0, |value, byte| value << 7 | u64::from(byte & 0x7F)))
+        let (mut value, mut shift) = (0, 0);
+        while let Some((&byte, rest)) = self.0.split_first() {
+            self.0 = rest;
+            value |= u64::from(byte & 0x7F) << shift;
+            if byte < 0x80 {
+                return Some(value);
+            }
+            shift += 7;
+        }
+        None
     }
 
     /// Passes over a key, if it is the next one.
@@ -271,6 +271,16 @@ impl<'a> Fields<'a> {
         let (content, rest) = self.0.split_at_checked(length)?;
         self.0 = rest;
         Some(Self(content))
+    }
+
+    /// A length and a timestamp of that length.
+    #[inline]
+    fn timestamp(&mut self) -> Option<Timestamp> {
+        let length = self.varint()?;
+        let before = self.0.len();
+        let (seconds, nanos) = (self.number(1)?, self.number(2)?);
+        let is_whole = (before - self.0.len()) as u64 == length;
+        is_whole.then_some(Timestamp { seconds: seconds.cast_signed(), nanos: i32::try_from(nanos).ok()? })
     }
 
     /// A message or text that may be absent.
@@ -331,7 +341,7 @@ mod tests {
     fn plain(event: &Event<'_>) -> String {
         let kind = match &event.kind {
             Kind::Rare(rare) => match &**rare {
-                EventType::TaskScheduled(it) => format!("{:?}", Kind::TaskScheduled { name: &it.name }),
+                EventType::TaskScheduled(it) => format!("{:?}", Kind::TaskScheduled { name: it.name.as_bytes() }),
                 EventType::TaskCompleted(it) => {
                     let result = it.result.as_deref();
                     format!("{:?}", Kind::TaskCompleted { id: it.task_scheduled_id, result })
@@ -357,6 +367,9 @@ mod tests {
                     match (Event::read(&damaged), HistoryEvent::decode(damaged.as_slice())) {
                         (Ok(ours), Ok(theirs)) => assert_eq!(plain(&ours), plain(&Event::of(&theirs)), "{damaged:?}"),
                         (Err(_), Err(_)) => {}
+                        // A name that is no text is that of no activity.
+                        (Ok(Event { kind: Kind::TaskScheduled { name }, .. }), Err(_))
+                            if std::str::from_utf8(name).is_err() => {}
                         (ours, theirs) => panic!("{damaged:?}: {ours:?}, {theirs:?}"),
                     }
                 }

@@ -13,7 +13,7 @@ use super::{
 /// An action, as history has it.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Recorded<'a> {
-    Activity(&'a str),
+    Activity(&'a [u8]),
     Child(&'a str),
     Timer,
     /// An event for another instance.
@@ -26,7 +26,7 @@ impl<'a> Recorded<'a> {
         match kind {
             Kind::TaskScheduled { name } => Some(Self::Activity(name)),
             Kind::Rare(rare) => match &**rare {
-                EventType::TaskScheduled(it) => Some(Self::Activity(&it.name)),
+                EventType::TaskScheduled(it) => Some(Self::Activity(it.name.as_bytes())),
                 EventType::SubOrchestrationInstanceCreated(it) => Some(Self::Child(&it.name)),
                 EventType::TimerCreated(_) => Some(Self::Timer),
                 EventType::EventSent(it) => Some(Self::Event(&it.name)),
@@ -40,8 +40,11 @@ impl<'a> Recorded<'a> {
     /// the host may round it.
     fn is(self, attempt: &Attempt) -> bool {
         match (attempt, self) {
-            (Attempt::Activity(attempted), Self::Activity(recorded))
-            | (Attempt::Child(attempted), Self::Child(recorded)) => names::are_equal(attempted, recorded),
+            (Attempt::Activity(attempted), Self::Activity(recorded)) => {
+                let are_equal = |recorded| names::are_equal(attempted, recorded);
+                attempted.as_bytes() == recorded || std::str::from_utf8(recorded).is_ok_and(are_equal)
+            }
+            (Attempt::Child(attempted), Self::Child(recorded)) => names::are_equal(attempted, recorded),
             (Attempt::Event(attempted), Self::Event(recorded)) => names::are_equal(attempted, recorded),
             (Attempt::Timer, Self::Timer) => true,
             _ => false,
@@ -52,7 +55,7 @@ impl<'a> Recorded<'a> {
 impl fmt::Display for Recorded<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Activity(name) => write!(f, "activity {name:?}"),
+            Self::Activity(name) => write!(f, "activity {:?}", String::from_utf8_lossy(name)),
             Self::Child(name) => write!(f, "child {name:?}"),
             Self::Timer => f.write_str("a timer"),
             Self::Event(name) => write!(f, "event {name:?} to another instance"),
