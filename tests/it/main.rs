@@ -45,6 +45,7 @@ mod process;
 mod queries;
 mod readme;
 mod refusals;
+mod replay_check;
 mod replay_verdict;
 mod report;
 mod restart;

@@ -18,7 +18,7 @@ fn every_command_has_a_help_with_exit_codes() {
         assert!(run.status.success(), "{arguments:?}");
         String::from_utf8(run.stdout).unwrap()
     };
-    let commands: [&[&str]; 13] = [
+    let commands: [&[&str]; 14] = [
         &["process"],
         &["run", "oom"],
         &["run", "replay"],
@@ -30,6 +30,7 @@ fn every_command_has_a_help_with_exit_codes() {
         &["azurite"],
         &["bench"],
         &["redrive"],
+        &["replay-check"],
         &["collect"],
         &["import"],
     ];

@@ -56,6 +56,17 @@ impl Rest {
 }
 
 impl Attempt {
+    /// What was asked for with an action; `None` for the end of the execution.
+    pub(super) fn of(action: &ActionType) -> Option<Self> {
+        match action {
+            ActionType::ScheduleTask(it) => Some(Self::Activity(it.name.clone().into())),
+            ActionType::CreateSubOrchestration(it) => Some(Self::Child(it.name.clone().into())),
+            ActionType::CreateTimer(_) => Some(Self::Timer),
+            ActionType::SendEvent(it) => Some(Self::Event(it.name.clone())),
+            ActionType::CompleteOrchestration(_) => None,
+        }
+    }
+
     fn name(&self) -> &str {
         match self {
             Self::Activity(name) | Self::Child(name) => name,

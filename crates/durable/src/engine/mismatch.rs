@@ -25,20 +25,25 @@ impl<'a> Recorded<'a> {
     pub(super) fn of(kind: &'a Kind<'_>) -> Option<Self> {
         match kind {
             Kind::TaskScheduled { name } => Some(Self::Activity(name)),
-            Kind::Rare(rare) => match &**rare {
-                EventType::TaskScheduled(it) => Some(Self::Activity(it.name.as_bytes())),
-                EventType::SubOrchestrationInstanceCreated(it) => Some(Self::Child(&it.name)),
-                EventType::TimerCreated(_) => Some(Self::Timer),
-                EventType::EventSent(it) => Some(Self::Event(&it.name)),
-                _ => None,
-            },
+            Kind::Rare(rare) => Self::of_event(rare),
+            _ => None,
+        }
+    }
+
+    /// The same for an event of the protocol.
+    pub(super) fn of_event(event_type: &'a EventType) -> Option<Self> {
+        match event_type {
+            EventType::TaskScheduled(it) => Some(Self::Activity(it.name.as_bytes())),
+            EventType::SubOrchestrationInstanceCreated(it) => Some(Self::Child(&it.name)),
+            EventType::TimerCreated(_) => Some(Self::Timer),
+            EventType::EventSent(it) => Some(Self::Event(&it.name)),
             _ => None,
         }
     }
 
     /// Whether this is what became of the attempt. Names of functions have no case to the host. A timer's time is not compared:
     /// the host may round it.
-    fn is(self, attempt: &Attempt) -> bool {
+    pub(super) fn is(self, attempt: &Attempt) -> bool {
         match (attempt, self) {
             (Attempt::Activity(attempted), Self::Activity(recorded)) => {
                 let are_equal = |recorded| names::are_equal(attempted, recorded);

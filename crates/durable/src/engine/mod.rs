@@ -10,6 +10,7 @@ mod error;
 mod event_queue;
 mod events;
 mod failure;
+pub mod history;
 mod mismatch;
 mod names;
 mod properties;

@@ -6,6 +6,7 @@ mod cases;
 mod corners;
 pub(crate) mod decoded;
 mod golden;
+mod histories;
 mod oracle;
 mod program;
 mod properties;

@@ -14,6 +14,7 @@ pub mod package;
 pub mod process;
 pub mod query;
 pub mod redrive;
+pub mod replay_check;
 pub mod report;
 pub mod run;
 pub mod stage;
@@ -43,6 +44,7 @@ pub enum Command {
     Azurite(azurite::Azurite),
     Bench(bench::Bench),
     Redrive(redrive::Redrive),
+    ReplayCheck(replay_check::ReplayCheck),
     Query(query::Query),
     Judge(judge::Judge),
     Diagnose(diagnose::Diagnose),
@@ -69,6 +71,7 @@ impl Command {
             Self::Azurite(it) => it.run().await,
             Self::Bench(it) => it.run().await,
             Self::Redrive(it) => it.run().await,
+            Self::ReplayCheck(it) => it.run().await,
             Self::Query(it) => it.run(),
             Self::Judge(it) => it.run(),
             Self::Diagnose(it) => it.run(),

@@ -4,8 +4,8 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use prost::Message;
 use serde_json::{Map, Value};
 
-use super::{Instance, TaskHub};
-use crate::emulator::host::{Call, Exception, Reply};
+use super::{Instance, StartError, TaskHub};
+use crate::emulator::host::{Call, Exception, InvocationOutcome, Reply};
 use durable::protocol::{
     ActionType, CompleteOrchestration, EntityParameters, FailureDetails, HistoryEvent, OrchestrationStatus,
     OrchestratorAction, OrchestratorRequest, OrchestratorResponse, Timestamp,
@@ -35,15 +35,10 @@ impl TaskHub {
     /// Whatever else goes wrong ends the instance, as with the real extension.
     pub(super) async fn call_orchestrator(&self, instance: &Instance, given: &mut Given) -> Option<Answer> {
         let inner = &self.inner;
-        let Some(binding) = inner.functions.orchestrator_binding(&instance.name) else {
-            let known = inner.functions.known();
-            return Some(failed(&format!(
-                "The function '{}' doesn't exist, is disabled, or is not an orchestrator function. Additional info: {known}",
-                instance.name
-            )));
+        let call = match self.episode(&instance.name, || trigger_value(&instance.instance_id, given)) {
+            Ok(call) => call,
+            Err(unknown) => return Some(failed(&unknown.to_string())),
         };
-        let mut call = Call { function: instance.name.clone(), verify: Some(verify), ..Call::default() };
-        call.data = Map::from_iter([(binding.to_owned(), Value::String(trigger_value(&instance.instance_id, given)))]);
         let outcome = inner.host.invoke(call).await;
         let reply = match (outcome.reply, outcome.exception) {
             (Some(reply), _) => reply,
@@ -62,9 +57,37 @@ impl TaskHub {
             }
         }
     }
+
+    /// What an orchestrator answers to an episode that is none of this hub's.
+    ///
+    /// # Errors
+    /// When the app has no such orchestrator, or its answer is none: what the host says.
+    pub async fn ask(&self, orchestrator: &str, request: &OrchestratorRequest) -> Result<OrchestratorResponse, String> {
+        let call = self.episode(orchestrator, || encoded(request)).map_err(|unknown| unknown.to_string())?;
+        let InvocationOutcome { reply, exception, .. } = self.inner.host.invoke(call).await;
+        match reply {
+            Some(reply) => response(&reply).map_err(|exception| exception.message),
+            None => Err(exception.map(|it| it.innermost().message.clone()).unwrap_or_default()),
+        }
+    }
+
+    /// The call of an episode.
+    fn episode(&self, orchestrator: &str, value: impl FnOnce() -> String) -> Result<Call, StartError> {
+        let functions = &self.inner.functions;
+        let Some(binding) = functions.orchestrator_binding(orchestrator) else {
+            return Err(StartError::UnknownFunction { name: orchestrator.to_owned(), known: functions.known() });
+        };
+        let mut call = Call { function: orchestrator.to_owned(), verify: Some(verify), ..Call::default() };
+        call.data = Map::from_iter([(binding.to_owned(), Value::String(value()))]);
+        Ok(call)
+    }
 }
 
 /// The trigger's value: a .NET string, hence in quotes of its own.
+fn encoded(request: &OrchestratorRequest) -> String {
+    format!("\"{}\"", STANDARD.encode(request.encode_to_vec()))
+}
+
 fn trigger_value(instance_id: &str, given: &mut Given) -> String {
     // Lent to the message and taken back: histories are long.
     let request = OrchestratorRequest::with(|set| {
@@ -74,7 +97,7 @@ fn trigger_value(instance_id: &str, given: &mut Given) -> String {
         set.new_events = std::mem::take(&mut given.new);
         set.entity_parameters = Some(EntityParameters::new(Some(REORDER_WINDOW)));
     });
-    let text = format!("\"{}\"", STANDARD.encode(request.encode_to_vec()));
+    let text = encoded(&request);
     (given.past, given.new) = (request.past_events, request.new_events);
     text
 }

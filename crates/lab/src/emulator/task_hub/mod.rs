@@ -11,6 +11,7 @@ mod activities;
 mod declared;
 mod episode;
 mod orchestrations;
+mod recorded;
 mod rows;
 mod store;
 mod under_way;
@@ -23,6 +24,7 @@ use tokio::{sync::Notify, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use declared::{DurableFunctions, HubOptions};
+pub use recorded::recorded;
 pub use rows::Instance;
 pub use store::{Durability, StoreError};
 

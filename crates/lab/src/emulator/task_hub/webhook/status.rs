@@ -1,13 +1,15 @@
 //! An instance as the HTTP API shows it, and which instances a list is about.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde_json::{Value, json};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use crate::emulator::task_hub::Instance;
 use custom_handler::clock;
-use durable::protocol::{EventType, HistoryEvent, OrchestrationStatus, TaskCompleted, TaskFailed};
+use durable::protocol::{
+    EventType, FailureDetails, HistoryEvent, OrchestrationStatus, TaskCompleted, TaskFailed, Timestamp,
+};
 
 /// The body of a status answer; `history` with whether results are shown.
 pub(super) fn status_of(instance: &Instance, show_input: bool, history: Option<(&[HistoryEvent], bool)>) -> Value {
@@ -36,13 +38,21 @@ fn seconds(at: OffsetDateTime) -> String {
     at.replace_nanosecond(0).unwrap_or(at).format(&Rfc3339).unwrap_or_default()
 }
 
-/// History as the extension shows it: what was scheduled is told with its outcome, an episode's begin and end not at all.
+/// History as the extension shows it (extension: `DurableClient.cs`): what has an outcome is told with it, an episode's begin and end
+/// not at all.
 fn events(history: &[HistoryEvent], show_output: bool) -> Value {
-    let mut teller = Teller { scheduled: HashMap::new(), show_output };
+    let ended = history.iter().filter_map(|it| match it.event_type.as_ref()? {
+        EventType::TaskCompleted(it) | EventType::SubOrchestrationInstanceCompleted(it) => Some(it.task_scheduled_id),
+        EventType::TaskFailed(it) | EventType::SubOrchestrationInstanceFailed(it) => Some(it.task_scheduled_id),
+        _ => None,
+    });
+    let mut teller = Teller { ended: ended.collect(), scheduled: HashMap::new(), show_output };
     history.iter().filter_map(|it| teller.tell(it)).collect()
 }
 
 struct Teller<'a> {
+    /// Ids of what has an outcome.
+    ended: HashSet<i32>,
     /// Name and time of what was scheduled, by its id.
     scheduled: HashMap<i32, (&'a str, String)>,
     show_output: bool,
@@ -53,27 +63,44 @@ impl<'a> Teller<'a> {
         use EventType as E;
         let at = time_of(event);
         let mut told = match event.event_type.as_ref()? {
-            E::TaskScheduled(it) => return self.remember(event.event_id, &it.name, at),
-            E::SubOrchestrationInstanceCreated(it) => return self.remember(event.event_id, &it.name, at),
-            E::ExecutionStarted(it) => json!({ "EventType": "ExecutionStarted", "FunctionName": it.name }),
+            E::TaskScheduled(it) if self.ended.contains(&event.event_id) => {
+                return self.remember(event.event_id, &it.name, at);
+            }
+            E::SubOrchestrationInstanceCreated(it) if self.ended.contains(&event.event_id) => {
+                return self.remember(event.event_id, &it.name, at);
+            }
+            E::TaskScheduled(it) => json!({ "EventType": "TaskScheduled", "Name": it.name, "Input": it.input }),
+            E::SubOrchestrationInstanceCreated(it) => json!({
+                "EventType": "SubOrchestrationInstanceCreated",
+                "InstanceId": it.instance_id,
+                "Name": it.name,
+                "Input": it.input,
+            }),
+            E::TimerCreated(it) => json!({ "EventType": "TimerCreated", "FireAt": fire_at(it.fire_at) }),
+            E::ExecutionStarted(it) => {
+                json!({ "EventType": "ExecutionStarted", "Input": it.input, "FunctionName": it.name })
+            }
             E::TaskCompleted(it) => self.completed("TaskCompleted", it),
             E::SubOrchestrationInstanceCompleted(it) => self.completed("SubOrchestrationInstanceCompleted", it),
             E::TaskFailed(it) => self.failed("TaskFailed", it),
             E::SubOrchestrationInstanceFailed(it) => self.failed("SubOrchestrationInstanceFailed", it),
-            E::TimerFired(it) => {
-                json!({ "EventType": "TimerFired", "FireAt": it.fire_at.map(|it| clock::timestamp(it.into())) })
-            }
-            E::EventRaised(it) => {
-                let raised = json!({ "EventType": "EventRaised", "Name": it.name });
-                self.with_output(raised, "Input", it.input.as_deref())
-            }
-            E::EventSent(it) => json!({ "EventType": "EventSent", "InstanceId": it.instance_id, "Name": it.name }),
+            E::TimerFired(it) => json!({ "EventType": "TimerFired", "FireAt": fire_at(it.fire_at) }),
+            E::EventRaised(it) => json!({ "EventType": "EventRaised", "Name": it.name, "Input": it.input }),
+            E::EventSent(it) => json!({
+                "EventType": "EventSent",
+                "InstanceId": it.instance_id,
+                "Name": it.name,
+                "Input": it.input,
+            }),
             E::ExecutionCompleted(it) => {
                 let status =
                     OrchestrationStatus::try_from(it.orchestration_status).unwrap_or(OrchestrationStatus::Failed);
-                let completed =
-                    json!({ "EventType": "ExecutionCompleted", "OrchestrationStatus": format!("{status:?}") });
-                self.with_output(completed, "Result", it.result.as_deref())
+                let completed = json!({
+                    "EventType": "ExecutionCompleted",
+                    "OrchestrationStatus": format!("{status:?}"),
+                    "FailureDetails": details(it.failure_details.as_deref()),
+                });
+                self.with_output(completed, it.result.as_deref())
             }
             E::ExecutionTerminated(it) => json!({ "EventType": "ExecutionTerminated", "Input": it.input }),
             E::ExecutionSuspended(it) => json!({ "EventType": "ExecutionSuspended", "Reason": it.input }),
@@ -91,13 +118,14 @@ impl<'a> Teller<'a> {
 
     fn completed(&self, kind: &str, outcome: &TaskCompleted) -> Value {
         let completed = self.outcome(kind, outcome.task_scheduled_id);
-        self.with_output(completed, "Result", outcome.result.as_deref())
+        self.with_output(completed, outcome.result.as_deref())
     }
 
     fn failed(&self, kind: &str, outcome: &TaskFailed) -> Value {
         let mut failed = self.outcome(kind, outcome.task_scheduled_id);
-        let details = outcome.failure_details.as_ref();
-        failed["Reason"] = json!(details.map(|it| format!("{}: {}", it.error_type, it.error_message)));
+        failed["Reason"] =
+            json!(outcome.failure_details.as_ref().map(|it| format!("{}: {}", it.error_type, it.error_message)));
+        failed["FailureDetails"] = details(outcome.failure_details.as_deref());
         failed
     }
 
@@ -106,12 +134,28 @@ impl<'a> Teller<'a> {
         json!({ "EventType": kind, "ScheduledTime": at, "FunctionName": name })
     }
 
-    fn with_output(&self, mut event: Value, field: &str, text: Option<&str>) -> Value {
+    fn with_output(&self, mut event: Value, result: Option<&str>) -> Value {
         if self.show_output {
-            event[field] = value(text);
+            event["Result"] = value(result);
         }
         event
     }
+}
+
+fn fire_at(at: Option<Timestamp>) -> Option<String> {
+    at.map(|it| clock::timestamp(it.into()))
+}
+
+fn details(it: Option<&FailureDetails>) -> Value {
+    it.map_or(Value::Null, |it| {
+        json!({
+            "ErrorType": it.error_type,
+            "ErrorMessage": it.error_message,
+            "StackTrace": it.stack_trace,
+            "InnerFailure": details(it.inner_failure.as_deref()),
+            "IsNonRetriable": it.is_non_retriable,
+        })
+    })
 }
 
 fn time_of(event: &HistoryEvent) -> String {
