@@ -45,16 +45,31 @@ def result_of(leaf, value):
     return None if leaf["k"] == "timer" else value
 
 
+def outcome(leaf, finished):
+    """What a finished task gave."""
+    try:
+        return result_of(leaf, finished.get_result())
+    except task.TaskFailedError:
+        return FAILED
+
+
+def awaited(leaf, waiting):
+    try:
+        return result_of(leaf, (yield waiting))
+    except task.TaskFailedError:
+        return FAILED
+
+
 def interpret(ctx, program):
-    results = []
+    results, begun = [], {}
     for step in program["steps"]:
         kind = step["k"]
         if kind == "await":
-            try:
-                value = yield begin(ctx, step["t"])
-                results.append(result_of(step["t"], value))
-            except task.TaskFailedError:
-                results.append(FAILED)
+            results.append((yield from awaited(step["t"], begin(ctx, step["t"]))))
+        elif kind == "begin":
+            begun[step["as"]] = (step["t"], begin(ctx, step["t"]))
+        elif kind == "take":
+            results.append((yield from awaited(*begun[step["as"]])))
         elif kind == "all":
             values = yield task.when_all([begin(ctx, it) for it in step["t"]])
             results.append([result_of(leaf, value) for leaf, value in zip(step["t"], values)])
@@ -62,7 +77,7 @@ def interpret(ctx, program):
             tasks = [begin(ctx, it) for it in step["t"]]
             first = yield task.when_any(tasks)
             at = tasks.index(first)
-            results.append([at, result_of(step["t"][at], first.get_result())])
+            results.append([at, outcome(step["t"][at], first)])
         elif kind == "status":
             ctx.set_custom_status(step["v"])
         elif kind == "uuid":
@@ -104,7 +119,10 @@ def main():
             if not request.pastEvents:
                 ids = {}
             executor = _OrchestrationExecutor(registry, logger, JsonDataConverter())
-            past, new = (list(translated(it, ids)) for it in (request.pastEvents, request.newEvents))
+            try:
+                past, new = (list(translated(it, ids)) for it in (request.pastEvents, request.newEvents))
+            except KeyError:
+                break  # An answer before this one was another: there is nothing more to compare.
             results = executor.execute(request.instanceId, past, new)
             actions = list(results.actions)
             for mine, yours in zip(ours.actions, actions):

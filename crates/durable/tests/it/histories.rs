@@ -11,7 +11,7 @@ use durable::{
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::{decoded, program::interpret, world::life};
+use super::{decoded, interpreter::interpret, world::life};
 
 /// What the extension showed of a finished instance.
 const SHOWN: &str = include_str!("../../../../tests/it/golden/host/durable-status-history.json");

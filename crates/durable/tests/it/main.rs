@@ -1,4 +1,4 @@
-//! The engine, held to recordings, cases, properties and Microsoft's executor.
+//! The engine, held to recordings, cases, properties and Microsoft's executors.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
 mod branches;
@@ -7,6 +7,8 @@ mod corners;
 pub(crate) mod decoded;
 mod golden;
 mod histories;
+mod interpreter;
+mod maker;
 mod oracle;
 mod program;
 mod properties;

@@ -6,7 +6,7 @@ use durable::{TurnOutcome, envelope, protocol::*, replay, replay_encoded};
 use proptest::prelude::*;
 use prost::Message;
 
-use super::{program::interpret, world::life};
+use super::{interpreter::interpret, world::life};
 
 /// More cases, if you have the time: `PROPTEST_CASES=100000 cargo test durable::properties`.
 fn config() -> ProptestConfig {
@@ -63,7 +63,7 @@ proptest! {
     fn every_life_ends_as_its_program_says(seed: u64) {
         let (program, episodes) = life(seed);
         let last = episodes.last().unwrap();
-        let wanted = if matches!(program.end, super::program::End::Fail) { TurnOutcome::Failed } else { TurnOutcome::Completed };
+        let wanted = if program.fails() { TurnOutcome::Failed } else { TurnOutcome::Completed };
         prop_assert_eq!(last.turn.outcome, wanted, "{:?}", last.turn.response);
     }
 
