@@ -1,8 +1,8 @@
-"""The same storm's last episode with azure-functions-durable: one line with a number of iterations in, its CPU time in ms out."""
+"""The same storm's last episode with azure-functions-durable, over HTTP: a number of iterations is posted, its actions are the answer."""
 
 import json
 import sys
-import time
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import azure.durable_functions as df
 
@@ -38,17 +38,29 @@ def history(iterations):
     })
 
 
-def main():
-    handle = df.Orchestrator.create(storm)
+class Storm(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    replay = staticmethod(df.Orchestrator.create(storm))
     bodies = {}
-    for line in sys.stdin:
-        iterations = int(line)
-        body = bodies.setdefault(iterations, history(iterations))
-        before = time.process_time()
-        answer = handle(body)
-        spent = (time.process_time() - before) * 1000
-        assert len(json.loads(answer)["actions"][0]) == iterations + 1, answer
-        print(spent, flush=True)
+
+    def do_GET(self):
+        self.answer("ready")
+
+    def do_POST(self):
+        iterations = int(self.rfile.read(int(self.headers["Content-Length"])))
+        if iterations not in self.bodies:
+            self.bodies[iterations] = history(iterations)
+        self.answer(self.replay(self.bodies[iterations]))
+
+    def answer(self, text):
+        body = text.encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
 
 
-main()
+HTTPServer(("127.0.0.1", int(sys.argv[1])), Storm).serve_forever()

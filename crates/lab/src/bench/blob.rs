@@ -13,7 +13,7 @@ use azure_storage_blob::models::{BlobContainerClientCreateOptions, PublicAccessT
 use serde::Deserialize;
 use tokio::{process::Command, time::Instant};
 
-use super::{Goal, Report, at_percentile, handler::Handler, median};
+use super::{Goal, Report, at_percentile, handler::Handler, median, ratio};
 use crate::machine::{
     azurite::{Azurite, Ports},
     elf,
@@ -184,11 +184,6 @@ impl BlobBench {
     fn throughput(&self, name: &str, seconds: &[f64]) -> Goal {
         Goal::bare(name, (self.blob_mib * MIB) as f64 / 1e6 / median(seconds))
     }
-}
-
-/// How many times as fast as the peer, round by round, because the machine is not the same in all of them.
-fn ratio(ours: &[f64], peers: &[f64]) -> f64 {
-    median(&ours.iter().zip(peers).map(|(ours, peers)| peers / ours).collect::<Vec<_>>())
 }
 
 async fn shell(command: &str) -> anyhow::Result<Duration> {

@@ -1,14 +1,15 @@
 //! The handler alone, as a process without a host around it.
 
-use std::{net::TcpListener, path::Path, process::Stdio, time::Duration};
+use std::{path::Path, time::Duration};
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, bail};
 use serde_json::json;
 use tokio::{
-    process::{Child, Command},
+    process::Command,
     time::{Instant, sleep},
 };
 
+use super::served::Served;
 use crate::machine::proc;
 use custom_handler::wire::env;
 use incident_labs::{
@@ -17,16 +18,11 @@ use incident_labs::{
     settings::CONNECTION_STRING,
 };
 
-/// What a host with telemetry sends along.
-const TRACEPARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
-
 /// A running handler; killed when dropped.
 #[derive(Debug)]
 pub(super) struct Handler {
-    child: Child,
-    url: String,
+    served: Served,
     account: StorageAccount,
-    http: reqwest::Client,
 }
 
 impl Handler {
@@ -41,25 +37,19 @@ impl Handler {
         account: &StorageAccount,
         settings: &[(&str, &str)],
     ) -> anyhow::Result<(Self, Duration)> {
-        let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
-        let http = reqwest::Client::builder().no_proxy().build()?;
-        let started = Instant::now();
-        let child = Command::new(executable)
-            .env(env::PORT, port.to_string())
-            .env("AzureWebJobsStorage", account.connection_string().context("an account with a key")?)
-            .env("BLOB_VARIANT", "streaming")
-            .env_remove(CONNECTION_STRING)
-            .envs(settings.iter().copied())
-            .stdout(Stdio::null())
-            .kill_on_drop(true)
-            .spawn()
-            .with_context(|| format!("start {}", executable.display()))?;
-        let handler = Self { child, url: format!("http://127.0.0.1:{port}/"), account: account.clone(), http };
-        while handler.http.get(&handler.url).send().await.is_err() {
-            ensure!(started.elapsed() < Duration::from_secs(10), "the handler does not answer");
-            sleep(Duration::from_millis(1)).await;
-        }
-        Ok((handler, started.elapsed()))
+        let storage = account.connection_string().context("an account with a key")?;
+        let command = |port: u16| {
+            let mut command = Command::new(executable);
+            command
+                .env(env::PORT, port.to_string())
+                .env("AzureWebJobsStorage", storage)
+                .env("BLOB_VARIANT", "streaming")
+                .env_remove(CONNECTION_STRING)
+                .envs(settings.iter().copied());
+            command
+        };
+        let (served, first_answer) = Served::start(command).await?;
+        Ok((Self { served, account: account.clone() }, first_answer))
     }
 
     /// One invocation for a blob of the input container, from its first byte to its answer.
@@ -75,17 +65,14 @@ impl Handler {
     }
 
     async fn call(&self, function: &str, body: impl Into<reqwest::Body>) -> anyhow::Result<Duration> {
-        let request = self.http.post(format!("{}{function}", self.url)).header("traceparent", TRACEPARENT).body(body);
         let started = Instant::now();
-        let answer = request.send().await?;
-        let (status, body) = (answer.status(), answer.text().await?);
-        ensure!(status.is_success(), "{function}: the handler answered {status}: {body}");
+        self.served.post(function, body).await?;
         Ok(started.elapsed())
     }
 
     /// Resident bytes of front and worker.
     pub(super) async fn rss_bytes(&self) -> anyhow::Result<(u64, u64)> {
-        let front = self.child.id().context("the handler has ended")?;
+        let front = self.served.pid()?;
         let started = Instant::now();
         loop {
             if let Some(worker) = proc::children(front)?.first() {

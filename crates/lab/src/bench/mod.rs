@@ -2,12 +2,15 @@
 //! meanwhile happens to both.
 
 mod blob;
+mod contenders;
 mod exporter;
 mod handler;
 mod replay;
+mod served;
 pub mod storm;
 
 pub use blob::BlobBench;
+pub use contenders::Peers;
 pub use exporter::ExporterBench;
 pub use replay::{AnswerFn, ReplayBench};
 
@@ -61,6 +64,11 @@ fn at_percentile(samples: &[f64], percent: f64) -> f64 {
 
 fn median(samples: &[f64]) -> f64 {
     at_percentile(samples, 50.0)
+}
+
+/// How many times ours the peer's figure is, round by round, because the machine is not the same in all of them.
+fn ratio(ours: &[f64], peers: &[f64]) -> f64 {
+    median(&ours.iter().zip(peers).map(|(ours, peers)| peers / ours).collect::<Vec<_>>())
 }
 
 #[cfg(test)]

@@ -1,21 +1,21 @@
-//! `lab bench replay`: an episode's CPU time beside azure-functions-durable's, and the task hub's throughput.
+//! `lab bench replay`: an episode's CPU time and memory beside Microsoft's executors for Python and .NET, and the task hub's
+//! throughput.
 
 use std::{
     hint::black_box,
     path::{Path, PathBuf},
-    process::Stdio,
     time::Duration,
 };
 
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 use rustix::time::{ClockId, clock_gettime};
 use serde::Deserialize;
-use tokio::{
-    io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines},
-    process::{Child, ChildStdin, ChildStdout, Command},
-};
 
-use super::{Goal, Report, median, storm};
+use super::{
+    Goal, Report,
+    contenders::{Contender, Cost, PYTHON, Peers, Plans},
+    median, ratio, storm,
+};
 use crate::{
     app::{ScriptRoot, own},
     emulator::{
@@ -27,7 +27,6 @@ use crate::{
 };
 
 const SCENARIO: &str = include_str!("../../../../load/bench/replay.toml");
-const PEER: &str = "load/bench/replay_peer.py";
 /// Most a throughput measurement may take.
 const LONGEST: Duration = Duration::from_secs(300);
 
@@ -37,13 +36,14 @@ pub type AnswerFn = fn(&[u8]) -> Vec<u8>;
 /// What `load/bench/replay.toml` asks for.
 #[derive(Clone, Debug, Deserialize)]
 pub struct ReplayBench {
-    /// Rounds, each with every peer once.
+    /// Rounds, each with every contender once.
     pub rounds: usize,
-    /// Episodes of ours in a round; one of the peer's takes as long.
+    /// Episodes in a round that are measured without a process around them.
     pub episodes_per_round: usize,
     /// Instances at once, for the throughput.
     pub instances: u64,
     pub iterations_per_instance: u64,
+    processes: Plans,
     goals: Goals,
 }
 
@@ -55,18 +55,8 @@ struct Goals {
     activities_per_second: f64,
 }
 
-/// CPU times in ms, by iterations.
-#[derive(Debug, Default)]
-struct Samples {
-    ours: Vec<(u64, f64)>,
-    python: Vec<(u64, f64)>,
-}
-
-impl Samples {
-    fn median_of(samples: &[(u64, f64)], iterations: u64) -> f64 {
-        median(&samples.iter().filter(|it| it.0 == iterations).map(|it| it.1).collect::<Vec<_>>())
-    }
-}
+/// CPU time of an episode in ms, without a process around it; one list for each of [`storm::ITERATIONS`].
+type Episodes = [Vec<f64>; storm::ITERATIONS.len()];
 
 impl ReplayBench {
     /// The bench as it is described.
@@ -77,64 +67,78 @@ impl ReplayBench {
         Ok(toml::from_str(SCENARIO)?)
     }
 
-    /// Runs it: `answer` is the handler's orchestrator, `stage` a staged app with the replay lab's functions. The peer is in
-    /// the checkout; without it or its Python there is no verdict on it.
+    /// Runs it: `answer` is the handler's orchestrator, `stage` a staged app with the replay lab's functions. Of a peer that is not
+    /// there the report says so, and has no verdict on it.
     ///
     /// # Errors
-    /// When it cannot run.
+    /// When it cannot run, or a peer that is there does not answer as it should.
     pub async fn run(
         &self,
         answer: AnswerFn,
-        checkout: Option<&Path>,
+        peers: &Peers,
         (stage, folder): (PathBuf, &Path),
         tell: impl Fn(&str),
     ) -> anyhow::Result<Report> {
-        let mut samples = Samples::default();
-        let mut peer = checkout.map(Peer::start).transpose()?.flatten();
-        if peer.is_none() {
-            tell("no Python in target/python (bash tests/python/install): the peer is left out");
-        }
+        let mut environment = environment();
+        environment.extend(peers.left_out().into_iter().flatten().map(|it| ("left out".to_owned(), it)));
+        tell("warming up");
+        let mut contenders = Contender::start_all(&stage, peers, &self.processes).await?;
+        let mut episodes = Episodes::default();
         for round in 1..=self.rounds {
             tell(&format!("episodes, round {round} of {}", self.rounds));
-            for iterations in storm::ITERATIONS {
+            for (length, iterations) in storm::ITERATIONS.into_iter().enumerate() {
                 let body = storm::body(iterations);
-                samples.ours.extend((0..self.episodes_per_round).map(|_| (iterations, episode_ms(answer, &body))));
-                if let Some(peer) = &mut peer {
-                    samples.python.push((iterations, peer.episode_ms(iterations).await?));
+                episodes[length].extend((0..self.episodes_per_round).map(|_| episode_ms(answer, &body)));
+                for contender in &mut contenders {
+                    contender.round(length).await?;
                 }
             }
         }
+        let costs = contenders.into_iter().map(Contender::cost).collect::<anyhow::Result<Vec<_>>>()?;
         tell("task hub, synchronous=FULL");
         let rate = self.throughput(stage, folder).await?;
-        Ok(Report { environment: environment(), results: self.judge(&samples, rate) })
+        Ok(Report { environment, results: self.judge(&episodes, &costs, rate) })
     }
 
-    fn judge(&self, samples: &Samples, rate: f64) -> Vec<Goal> {
+    fn judge(&self, episodes: &Episodes, costs: &[Cost], rate: f64) -> Vec<Goal> {
         let goals = &self.goals;
+        let [.., longest] = storm::ITERATIONS;
         let mut results: Vec<Goal> = Vec::new();
-        for iterations in storm::ITERATIONS {
-            let ours = Samples::median_of(&samples.ours, iterations);
-            let name = format!("episode, {iterations} iterations, CPU ms");
-            results.push(match iterations {
-                2000 => Goal::at_most(name, ours, goals.episode_ms),
-                _ => Goal::bare(name, ours),
+        for (iterations, ours) in storm::ITERATIONS.into_iter().zip(episodes) {
+            let (name, ours) = (format!("episode, {iterations} iterations, CPU ms"), median(ours));
+            results.push(match iterations == longest {
+                true => Goal::at_most(name, ours, goals.episode_ms),
+                false => Goal::bare(name, ours),
             });
         }
-        if !samples.python.is_empty() {
-            for iterations in storm::ITERATIONS {
-                let name = format!("azure-functions-durable, {iterations} iterations, CPU ms");
-                results.push(Goal::bare(name, Samples::median_of(&samples.python, iterations)));
-            }
-            let ratio = Samples::median_of(&samples.python, 2000) / Samples::median_of(&samples.ours, 2000);
-            results.push(Goal::at_least("times less CPU than Python at 2000", ratio, goals.vs_python));
+        let per_event = |length: usize| median(&episodes[length]) / storm::events(storm::ITERATIONS[length]) as f64;
+        let growth = per_event(3) / per_event(1);
+        results.push(Goal::at_most("time per event, 2000 against 250", growth, goals.per_event_growth));
+        results.extend(costs.iter().flat_map(rows_of));
+        if let [ours, peers @ ..] = costs {
+            results.extend(peers.iter().flat_map(|peer| self.compare(ours, peer)));
         }
-        let per_event = |iterations| Samples::median_of(&samples.ours, iterations) / storm::events(iterations) as f64;
-        results.push(Goal::at_most(
-            "time per event, 2000 against 250",
-            per_event(2000) / per_event(250),
-            goals.per_event_growth,
-        ));
         results.push(Goal::at_least("task hub, activities per second", rate, goals.activities_per_second));
+        results
+    }
+
+    /// What a peer takes, as multiples of what we take.
+    fn compare(&self, ours: &Cost, peer: &Cost) -> Vec<Goal> {
+        let [.., longest] = storm::ITERATIONS;
+        let cpu = storm::ITERATIONS.into_iter().zip(ours.cpu_ms.iter().zip(&peer.cpu_ms));
+        let mut results: Vec<Goal> = cpu
+            .map(|(iterations, (ours_ms, peer_ms))| {
+                let name = format!("{} / {}, CPU at {iterations}", peer.name, ours.name);
+                match (peer.name, iterations) {
+                    (PYTHON, at) if at == longest => {
+                        Goal::at_least(name, ratio(ours_ms, peer_ms), self.goals.vs_python)
+                    }
+                    _ => Goal::bare(name, ratio(ours_ms, peer_ms)),
+                }
+            })
+            .collect();
+        let name = format!("{} / {}, peak memory", peer.name, ours.name);
+        results.push(Goal::bare(name, peer.peak_rss_mb / ours.peak_rss_mb));
         results
     }
 
@@ -168,6 +172,13 @@ impl ReplayBench {
     }
 }
 
+fn rows_of(cost: &Cost) -> Vec<Goal> {
+    let cpu = storm::ITERATIONS.into_iter().zip(&cost.cpu_ms);
+    let cpu =
+        cpu.map(|(iterations, ms)| Goal::bare(format!("{}, {iterations} iterations, CPU ms", cost.name), median(ms)));
+    cpu.chain([Goal::bare(format!("{}, peak memory, MB", cost.name), cost.peak_rss_mb)]).collect()
+}
+
 /// CPU time of one episode of ours.
 fn episode_ms(answer: AnswerFn, body: &[u8]) -> f64 {
     let before = thread_cpu_ms();
@@ -190,38 +201,4 @@ fn environment() -> Vec<(String, String)> {
         .collect();
     facts.push(("at".to_owned(), custom_handler::clock::timestamp(custom_handler::clock::utc_now())));
     facts
-}
-
-/// A Python process that replays the same storm.
-struct Peer {
-    _child: Child,
-    stdin: ChildStdin,
-    stdout: Lines<BufReader<ChildStdout>>,
-}
-
-impl Peer {
-    /// `None` where Python is not installed.
-    fn start(checkout: &Path) -> anyhow::Result<Option<Self>> {
-        let python = checkout.join("target/python/bin/python");
-        if !python.exists() {
-            return Ok(None);
-        }
-        let mut child = Command::new(python)
-            .arg(checkout.join(PEER))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .context("start Python")?;
-        let stdin = child.stdin.take().context("no stdin")?;
-        let stdout = BufReader::new(child.stdout.take().context("no stdout")?).lines();
-        Ok(Some(Self { _child: child, stdin, stdout }))
-    }
-
-    async fn episode_ms(&mut self, iterations: u64) -> anyhow::Result<f64> {
-        self.stdin.write_all(format!("{iterations}\n").as_bytes()).await?;
-        let line = self.stdout.next_line().await?;
-        let line = line.context("Python ended: see what it printed above")?;
-        Ok(line.parse()?)
-    }
 }

@@ -6,7 +6,7 @@ use anyhow::{Context, ensure};
 
 use super::{app::AppArgs, handler};
 use crate::{
-    bench::{BlobBench, ExporterBench, ReplayBench, Report},
+    bench::{BlobBench, ExporterBench, Peers, ReplayBench, Report},
     machine::{
         checkout,
         exit::{EXIT_OK, EXIT_WRONG},
@@ -27,6 +27,10 @@ pub struct Bench {
     /// Use this handler instead of building one; repeated, `bench blob` measures them side by side.
     #[arg(long)]
     handler: Vec<PathBuf>,
+    /// Measure this executor for .NET in `bench replay`: it is started with `serve PORT`, answers GET / when it is ready, and
+    /// the host's bodies as a handler does. Without it the report says that it was left out.
+    #[arg(long, value_name = "PATH")]
+    dotnet_peer: Option<PathBuf>,
     /// Print one JSON object instead of a table.
     #[arg(long)]
     json: bool,
@@ -36,7 +40,8 @@ pub struct Bench {
 enum What {
     /// 1 GiB streamed, beside `curl | openssl dgst`; start time, idle memory, latency of an empty blob.
     Blob,
-    /// An episode's CPU time at 50 to 2000 iterations of history, beside azure-functions-durable; the task hub's throughput.
+    /// An episode's CPU time and memory at 50 to 2000 iterations of history, beside Microsoft's executors for Python and
+    /// .NET; the task hub's throughput.
     Replay,
     /// What sending telemetry costs: an empty blob and an episode, with and without a connection string.
     Exporter,
@@ -50,7 +55,7 @@ impl Bench {
     pub async fn run(self) -> anyhow::Result<u8> {
         let report = match self.what {
             What::Blob => run_blob(self.handler).await?,
-            What::Replay => run_replay(self.handler).await?,
+            What::Replay => run_replay(self.handler, self.dotnet_peer).await?,
             What::Exporter => run_exporter(self.handler).await?,
         };
         tell(&report, self.json)
@@ -65,16 +70,16 @@ async fn run_blob(mut handlers: Vec<PathBuf>) -> anyhow::Result<Report> {
     BlobBench::load()?.run(&handlers, folder.path(), err).await
 }
 
-async fn run_replay(handlers: Vec<PathBuf>) -> anyhow::Result<Report> {
+async fn run_replay(handlers: Vec<PathBuf>, dotnet: Option<PathBuf>) -> anyhow::Result<Report> {
     ensure!(handlers.len() < 2, "bench replay takes one --handler: only bench blob measures several side by side");
     let folder = tempfile::Builder::new().prefix("lab-bench-").tempdir().context("make a work folder")?;
     let stage = folder.path().join("stage");
     let handler = handlers.into_iter().next().map_or_else(|| handler::find(handler::RELEASE), Ok)?;
     AppArgs { handler: Some(handler), ..AppArgs::default() }
         .serve_some_from(&stage, &functions::names_of(functions::Lab::Replay))?;
-    let (run, checkout) = (folder.path().join("run"), checkout::find());
+    let (run, peers) = (folder.path().join("run"), Peers { checkout: checkout::find(), dotnet });
     let answer = replay_storm_orchestrator::answer;
-    ReplayBench::load()?.run(answer, checkout.as_deref(), (stage, &run), err).await
+    ReplayBench::load()?.run(answer, &peers, (stage, &run), err).await
 }
 
 async fn run_exporter(handlers: Vec<PathBuf>) -> anyhow::Result<Report> {

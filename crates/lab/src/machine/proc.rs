@@ -1,6 +1,6 @@
 //! The one reader of `/proc`: what the kernel says of the machine and of processes.
 
-use std::{fs, io, path::Path};
+use std::{fs, io, path::Path, time::Duration};
 
 pub(crate) const MEMINFO: &str = "/proc/meminfo";
 
@@ -12,6 +12,20 @@ pub(crate) fn memory_bytes(name: &str) -> io::Result<Option<u64>> {
 /// A value of a process's status, in bytes; nothing for a name that is not there.
 pub(crate) fn status_bytes(pid: u32, name: &str) -> io::Result<Option<u64>> {
     Ok(kib_in(&fs::read_to_string(format!("/proc/{pid}/status"))?, name))
+}
+
+/// CPU time of a process and all its threads since its start, in user and kernel, in steps of 10 ms (`/proc/PID/stat`, proc(5)).
+pub(crate) fn cpu_time(pid: u32) -> io::Result<Option<Duration>> {
+    Ok(cpu_in(&fs::read_to_string(format!("/proc/{pid}/stat"))?))
+}
+
+fn cpu_in(stat: &str) -> Option<Duration> {
+    /// `USER_HZ` of the kernel's interface on x86-64 and arm64.
+    const TICK_MS: u64 = 10;
+    // The name before it may hold spaces and parentheses.
+    let (_, fields) = stat.rsplit_once(')')?;
+    let mut ticks = fields.split_whitespace().skip(11).map_while(|it| it.parse::<u64>().ok());
+    Some(Duration::from_millis((ticks.next()? + ticks.next()?) * TICK_MS))
 }
 
 fn kib_in(text: &str, name: &str) -> Option<u64> {
@@ -79,6 +93,15 @@ mod tests {
         assert_eq!(kib_in(text, "VmRSS"), Some(3 * 1024));
         assert_eq!(kib_in(text, "Mem"), None);
         assert_eq!(kib_in(text, "HugePages_Total"), None);
+    }
+
+    #[test]
+    fn cpu_time_is_that_of_user_and_kernel() {
+        let stat =
+            "1234 (a) b (c) S 1 1234 1234 0 -1 4194304 300 0 2 0 41 7 900 900 20 0 4 0 5000 1000000 250 1844674407";
+        assert_eq!(cpu_in(stat), Some(Duration::from_millis(480)));
+        assert_eq!(cpu_in("1234 (a) S 1"), None);
+        assert!(cpu_time(std::process::id()).unwrap().is_some());
     }
 
     #[test]
