@@ -17,7 +17,7 @@ use durable::{
     replay,
 };
 use incident_labs::functions::replay_storm_orchestrator::replay_storm_orchestrator;
-use lab::emulator::task_hub::{Replace, Signal, TaskHub, recorded, webhook};
+use lab::emulator::task_hub::{Signal, TaskHub, recorded, webhook};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio_util::task::TaskTracker;
@@ -103,7 +103,7 @@ async fn webhook_file_and_engine_have_one_history() {
     let (stand_in, hub) = stand_in_with_hub(placeholder()).await;
     let last = RefCell::default();
     let driver = async {
-        hub.start_instance("orch", "i", Some("{}".to_owned()), Replace::Ended).await.unwrap();
+        hub.start_instance("orch", "i", Some("{}".to_owned())).await.unwrap();
         for signal in [Signal::Suspend(Some("tea".to_owned())), Signal::Resume(None)] {
             hub.signal("i", signal).await.unwrap();
         }
