@@ -28,7 +28,7 @@ where
     O: Serialize,
 {
     let began = Instant::now();
-    let request = trigger_value(body).and_then(|it| envelope::bytes(&it));
+    let request = trigger_value(body).and_then(|it| decoded(&it));
     let decode = began.elapsed();
     let turn = request.and_then(|request| replay_encoded(&request, orchestrator, move || began.elapsed()));
     let turn = turn.unwrap_or_else(envelope::refuse);
@@ -88,6 +88,11 @@ fn trigger_value(body: &[u8]) -> Result<Cow<'_, str>, Error> {
     let first = values.iter().position(is_request).unwrap_or_default();
     let value = values.into_iter().nth(first).or(history);
     value.map(Cow::Owned).ok_or_else(|| bad("the invocation has no trigger value".to_owned()))
+}
+
+/// The bytes of the message; what is wrong with the text the engine says.
+fn decoded(value: &str) -> Result<Vec<u8>, Error> {
+    base64_simd::STANDARD.decode_to_vec(value).or_else(|_| envelope::bytes(value))
 }
 
 fn is_json(text: &str) -> bool {

@@ -1,6 +1,6 @@
 //! Between the text a Functions host sends and the messages of the protocol.
 
-use base64_simd::STANDARD;
+use base64::{Engine, engine::general_purpose::STANDARD};
 use prost::Message;
 
 use super::{
@@ -38,7 +38,7 @@ pub fn bytes(value: &str) -> Result<Vec<u8>, Error> {
         let text = "the host sent a JSON history, as for another language: set FUNCTIONS_WORKER_RUNTIME to custom";
         return Err(bad(text.to_owned()));
     }
-    STANDARD.decode_to_vec(text).map_err(|error| bad(format!("the trigger's value is not base64: {error}")))
+    STANDARD.decode(text).map_err(|error| bad(format!("the trigger's value is not base64: {error}")))
 }
 
 /// Base64 of a response, for the `ReturnValue` of the answer. Never empty: an empty one would fail the instance for good, without
@@ -46,9 +46,9 @@ pub fn bytes(value: &str) -> Result<Vec<u8>, Error> {
 pub fn encode(response: &OrchestratorResponse) -> String {
     if response.instance_id.is_empty() {
         let response = OrchestratorResponse { instance_id: "unknown".to_owned(), ..response.clone() };
-        return STANDARD.encode_to_string(response.encode_to_vec());
+        return STANDARD.encode(response.encode_to_vec());
     }
-    STANDARD.encode_to_string(response.encode_to_vec())
+    STANDARD.encode(response.encode_to_vec())
 }
 
 /// The answer to a request that cannot be understood: a completion that failed.

@@ -82,7 +82,7 @@ impl<'a> Episode<'a> {
     /// A property that is a text; an empty one is none.
     pub(super) fn text(&self, name: &str) -> Option<&str> {
         match self.properties.get(name)?.kind.as_ref()? {
-            ValueKind::StringValue(text) => Some(text.as_str()).filter(|it| !it.is_empty()),
+            ValueKind::String(text) => Some(text.as_str()).filter(|it| !it.is_empty()),
             _ => None,
         }
     }
@@ -90,7 +90,7 @@ impl<'a> Episode<'a> {
     /// Whether the past events are not all there, as with extended sessions: the request says so.
     pub(super) fn lacks_history(&self) -> bool {
         let included = self.properties.get(OrchestratorRequest::INCLUDE_STATE);
-        included.is_some_and(|it| it.kind == Some(ValueKind::BoolValue(false)))
+        included.is_some_and(|it| it.kind == Some(ValueKind::Bool(false)))
     }
 }
 
@@ -386,7 +386,7 @@ mod tests {
             entity_parameters: Some(EntityParameters { reorder_window: Some(Timestamp { seconds: 1800, nanos: 0 }) }),
             ..OrchestratorRequest::default()
         };
-        let version = Value { kind: Some(ValueKind::StringValue("2.0".to_owned())) };
+        let version = Value::from("2.0".to_owned());
         request.properties.insert(OrchestratorRequest::DEFAULT_VERSION.to_owned(), version);
         let bytes = request.encode_to_vec();
         let (read, whole) = (Episode::read(&bytes).unwrap(), Episode::of(&request));

@@ -174,7 +174,7 @@ impl Message for FailureDetails {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::protocol::{Value, ValueKind};
+    use crate::engine::protocol::ValueKind;
 
     fn nested(depth: usize) -> FailureDetails {
         let level = |depth| FailureDetails { error_message: format!("level {depth}"), ..FailureDetails::default() };
@@ -185,7 +185,7 @@ mod tests {
 
     #[test]
     fn every_field_comes_back() {
-        let value = Value { kind: Some(ValueKind::NumberValue(7.0)) };
+        let value = ValueKind::Number(7.0).into();
         let details = FailureDetails {
             error_type: "A".to_owned(),
             error_message: "outer".to_owned(),

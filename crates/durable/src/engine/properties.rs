@@ -2,10 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use prost_types::{ListValue, Struct};
 use serde_json::{Number, Value as Json};
 
-use super::protocol::{Properties, Value, ValueKind};
+use super::protocol::{ListValue, Properties, Struct, Value, ValueKind};
 
 pub(super) fn to_json(properties: &Properties) -> BTreeMap<String, Json> {
     properties.iter().map(|(name, value)| (name.clone(), json(value))).collect()
@@ -17,12 +16,12 @@ pub(super) fn from_json(properties: BTreeMap<String, Json>) -> Properties {
 
 fn json(value: &Value) -> Json {
     match &value.kind {
-        None | Some(ValueKind::NullValue(_)) => Json::Null,
-        Some(ValueKind::BoolValue(it)) => Json::from(*it),
-        Some(ValueKind::NumberValue(it)) => number(*it),
-        Some(ValueKind::StringValue(it)) => Json::from(it.as_str()),
-        Some(ValueKind::ListValue(it)) => it.values.iter().map(json).collect(),
-        Some(ValueKind::StructValue(it)) => it.fields.iter().map(|(name, it)| (name.clone(), json(it))).collect(),
+        None | Some(ValueKind::Null(_)) => Json::Null,
+        Some(ValueKind::Bool(it)) => Json::from(*it),
+        Some(ValueKind::Number(it)) => number(*it),
+        Some(ValueKind::String(it)) => Json::from(it.as_str()),
+        Some(ValueKind::List(it)) => it.values.iter().map(json).collect(),
+        Some(ValueKind::Struct(it)) => it.fields.iter().map(|(name, it)| (name.clone(), json(it))).collect(),
     }
 }
 
@@ -37,17 +36,17 @@ fn number(value: f64) -> Json {
 
 fn message(json: Json) -> Value {
     let kind = match json {
-        Json::Null => ValueKind::NullValue(0),
-        Json::Bool(it) => ValueKind::BoolValue(it),
-        Json::Number(it) => ValueKind::NumberValue(it.as_f64().unwrap_or(f64::NAN)),
-        Json::String(it) => ValueKind::StringValue(it),
-        Json::Array(it) => ValueKind::ListValue(ListValue { values: it.into_iter().map(message).collect() }),
+        Json::Null => ValueKind::Null(0),
+        Json::Bool(it) => ValueKind::Bool(it),
+        Json::Number(it) => ValueKind::Number(it.as_f64().unwrap_or(f64::NAN)),
+        Json::String(it) => ValueKind::String(it),
+        Json::Array(it) => ValueKind::List(ListValue { values: it.into_iter().map(message).collect() }),
         Json::Object(it) => {
             let fields = it.into_iter().map(|(name, it)| (name, message(it))).collect();
-            ValueKind::StructValue(Struct { fields })
+            ValueKind::Struct(Struct { fields })
         }
     };
-    Value { kind: Some(kind) }
+    kind.into()
 }
 
 #[cfg(test)]

@@ -10,8 +10,6 @@ use std::collections::BTreeMap;
 
 use prost::{Enumeration, Message, Oneof};
 
-pub use prost_types::{Value, value::Kind as ValueKind};
-
 pub use super::failure::FailureDetails;
 
 /// Values by name: `map<string, google.protobuf.Value>`.
@@ -89,6 +87,59 @@ impl Timestamp {
     /// `nanos` counts within the second.
     pub const fn new(seconds: i64, nanos: i32) -> Self {
         Self { seconds, nanos }
+    }
+}
+
+/// `google.protobuf.Value`: what JSON can hold.
+#[derive(Clone, Message, PartialEq)]
+#[non_exhaustive]
+pub struct Value {
+    /// `None` is null, too.
+    #[prost(oneof = "ValueKind", tags = "1, 2, 3, 4, 5, 6")]
+    pub kind: Option<ValueKind>,
+}
+
+/// See [`Value`].
+#[derive(Clone, Oneof, PartialEq)]
+pub enum ValueKind {
+    /// An enumeration of one value, 0.
+    #[prost(int32, tag = "1")]
+    Null(i32),
+    #[prost(double, tag = "2")]
+    Number(f64),
+    #[prost(string, tag = "3")]
+    String(String),
+    #[prost(bool, tag = "4")]
+    Bool(bool),
+    #[prost(message, tag = "5")]
+    Struct(Struct),
+    #[prost(message, tag = "6")]
+    List(ListValue),
+}
+
+/// `google.protobuf.Struct`.
+#[derive(Clone, Message, PartialEq)]
+pub struct Struct {
+    #[prost(btree_map = "string, message", tag = "1")]
+    pub fields: BTreeMap<String, Value>,
+}
+
+/// `google.protobuf.ListValue`.
+#[derive(Clone, Message, PartialEq)]
+pub struct ListValue {
+    #[prost(message, repeated, tag = "1")]
+    pub values: Vec<Value>,
+}
+
+impl From<ValueKind> for Value {
+    fn from(kind: ValueKind) -> Self {
+        Self { kind: Some(kind) }
+    }
+}
+
+impl From<String> for Value {
+    fn from(text: String) -> Self {
+        ValueKind::String(text).into()
     }
 }
 

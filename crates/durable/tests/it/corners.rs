@@ -280,7 +280,7 @@ fn a_request_without_its_history_asks_for_it() {
     let request = OrchestratorRequest::with(|set| {
         set.instance_id = "i".into();
         set.new_events = vec![event(-1, 1, completed(0, "7"))];
-        let value = named_value(ValueKind::BoolValue(false));
+        let value = durable::protocol::Value::from(ValueKind::Bool(false));
         set.properties.insert(OrchestratorRequest::INCLUDE_STATE.to_owned(), value);
     });
     let one = async |ctx: Context, _: Value| ctx.activity::<Value>("one", &()).await;
@@ -338,7 +338,7 @@ fn numbers_of_any_size_keep_their_digits_in_types_that_hold_them() {
 
 #[test]
 fn properties_of_a_failure_survive_being_passed_on() {
-    let seven = named_value(ValueKind::NumberValue(7.0));
+    let seven = durable::protocol::Value::from(ValueKind::Number(7.0));
     let details = FailureDetails::with(|set| {
         (set.error_type, set.error_message, set.is_non_retriable) = ("A".into(), "outer".into(), true);
         set.properties.insert("code".to_owned(), seven.clone());
@@ -455,7 +455,7 @@ fn versions_are_told_and_given_on() {
     start.version = Some("2.0".to_owned());
     let request = OrchestratorRequest::with(|set| {
         set.new_events = vec![event(-1, 1, EventType::ExecutionStarted(start))];
-        let three = named_value(ValueKind::StringValue("3.0".to_owned()));
+        let three = durable::protocol::Value::from(ValueKind::String("3.0".to_owned()));
         set.properties.insert(OrchestratorRequest::DEFAULT_VERSION.to_owned(), three);
     });
     let found = replay_encoded(&request.encode_to_vec(), versioned, || Duration::ZERO).unwrap();
@@ -475,10 +475,6 @@ fn version(action: &OrchestratorAction) -> Option<&str> {
         ActionType::CompleteOrchestration(it) => it.new_version.as_deref(),
         other => panic!("{other:?}"),
     }
-}
-
-fn named_value(kind: ValueKind) -> durable::protocol::Value {
-    durable::protocol::Value { kind: Some(kind) }
 }
 
 #[test]

@@ -337,3 +337,19 @@ fn a_made_request_is_one_the_engine_takes() {
     assert_eq!(turn.response.actions.len(), 1);
     assert_eq!((turn.past_events, turn.new_events), (4, 2));
 }
+
+#[test]
+fn an_instance_under_way_keeps_the_steps_of_its_version() {
+    let changed = async |ctx: Context, order: u32| {
+        if ctx.compare_version_to("2.0").is_ge() {
+            ctx.activity::<()>("Inform", &order).await?;
+        }
+        ctx.activity::<u32>("Buy", &order).await
+    };
+    let begun = || History::of("purchase").input(&7);
+    for old in [begun(), begun().version("1.9")] {
+        replay_against(&old.activity("Buy", &7).completed_with(&7).build(), changed).unwrap();
+    }
+    let new = begun().version("2.0").activity("Inform", &()).activity("Buy", &7);
+    replay_against(&new.build(), changed).unwrap();
+}
