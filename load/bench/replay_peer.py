@@ -2,7 +2,7 @@
 
 import json
 import sys
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import azure.durable_functions as df
 
@@ -63,4 +63,5 @@ class Storm(BaseHTTPRequestHandler):
         pass
 
 
-HTTPServer(("127.0.0.1", int(sys.argv[1])), Storm).serve_forever()
+# A client may open a second connection while the first is kept alive.
+ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Storm).serve_forever()

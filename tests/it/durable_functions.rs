@@ -1,6 +1,6 @@
 //! The durable functions in the real handler, called as a host calls them.
 
-use std::path::Path;
+use std::{path::Path, process::Command};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use durable::protocol::{ActionType, OrchestratorResponse};
@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use crate::{
     handler::{Handler, Reply, free_port},
-    harness::{HANDLER, Scratch},
+    harness::{HANDLER, LAB, Scratch},
 };
 
 /// A handler in the replay lab's package: nothing but the host's environment, no storage.
@@ -53,6 +53,15 @@ async fn an_app_without_the_blob_function_starts_no_worker() {
     assert!(reply.status == 404 && reply.body.contains("not in this app"), "{reply:?}");
     let children = format!("/proc/{0}/task/{0}/children", handler.child.id().unwrap());
     assert_eq!(std::fs::read_to_string(children).unwrap(), "", "no process beside the front");
+}
+
+#[test]
+fn a_benchmark_names_the_peer_that_does_not_answer() {
+    let arguments = ["bench", "replay", "--handler", HANDLER, "--dotnet-peer", "/bin/false"];
+    let run = Command::new(&*LAB).args(arguments).output().unwrap();
+    let told = String::from_utf8_lossy(&run.stderr);
+    assert_eq!(run.status.code(), Some(3), "{told}");
+    assert!(told.contains("/bin/false ended with exit status: 1 before it answered"), "{told}");
 }
 
 #[tokio::test]
