@@ -232,10 +232,10 @@ async fn a_blob_that_fails_five_times_is_poisoned_and_can_be_redriven() {
     let poison = lab.storage.queue(POISON_QUEUE).await.unwrap();
     let text = eventually(Duration::from_secs(90), async || poison.peek().await.unwrap().pop()).await;
     assert_eq!(BlobMessage::decode(&text).unwrap().blob_name, "large");
-    let requests = lab.rows("requests");
-    assert_eq!(requests.iter().filter(|it| it["success"] == "False").count(), 5, "{requests:?}");
+    let failed = lab.rows_of("requests", |it| it["success"] == "False", 5).await;
+    assert_eq!(failed.len(), 5, "{failed:?}");
     let warning = format!("Message has reached MaxDequeueCount of 5. Moving message to queue '{POISON_QUEUE}'.");
-    assert_eq!(lab.rows("traces").iter().filter(|it| it["message"] == warning.as_str()).count(), 1);
+    assert_eq!(lab.rows_of("traces", |it| it["message"] == warning.as_str(), 1).await.len(), 1);
     assert!(lab.interrupt().await.success());
 
     let lab = LabProcess::start(&folder, &["--preset", "streaming"]).await;

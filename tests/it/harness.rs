@@ -206,6 +206,15 @@ impl LabProcess {
         text.lines().map(|it| serde_json::from_str(it).unwrap()).collect()
     }
 
+    /// The rows of a table, once so many are of this kind. A row comes after what it tells of: after a record, after a message.
+    pub(crate) async fn rows_of(&self, table: &str, is_wanted: impl Fn(&Value) -> bool, at_least: usize) -> Vec<Value> {
+        let wanted = async || {
+            let rows: Vec<Value> = self.rows(table).into_iter().filter(&is_wanted).collect();
+            (rows.len() >= at_least).then_some(rows)
+        };
+        eventually(Duration::from_secs(60), wanted).await
+    }
+
     /// The result record of a blob, once there is one.
     pub(crate) async fn result(&self, name: &str, deadline: Duration) -> Value {
         let read = async || self.storage.read("results", &record_name(name)).await.unwrap();

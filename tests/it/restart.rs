@@ -68,8 +68,8 @@ async fn ctrl_c_leaves_nothing_running_and_a_restart_repeats_nothing() {
     let lab = LabProcess::start(&folder, &[]).await;
     lab.storage.put("input", "two", "2", None).await.unwrap();
     lab.result("two", Duration::from_secs(30)).await;
-    let reasons: Vec<String> =
-        lab.rows("requests").iter().map(|it| it["customDimensions"]["TriggerReason"].to_string()).collect();
+    let rows = lab.rows_of("requests", |_| true, 2).await;
+    let reasons: Vec<String> = rows.iter().map(|it| it["customDimensions"]["TriggerReason"].to_string()).collect();
     assert_eq!(reasons.len(), 2, "{reasons:?}");
     assert!(lab.interrupt().await.success());
 }

@@ -5,7 +5,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use axum::body::Body;
+use axum::body::{Body, HttpBody};
 use futures_util::StreamExt;
 use tokio::{
     sync::{Mutex, OwnedSemaphorePermit, Semaphore},
@@ -71,7 +71,10 @@ impl Bodies {
 
     pub(super) async fn read(&self, body: Body) -> Result<(Vec<u8>, Share), Unread> {
         let Budget { longest, free, turn, left } = &*self.0;
-        let (mut pieces, mut bytes, mut share) = (body.into_data_stream(), Vec::new(), Share::default());
+        // What a body says of its length is believed as far as it is free.
+        let told = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+        let mut bytes = Vec::with_capacity(told.min(*free));
+        let (mut pieces, mut share) = (body.into_data_stream(), Share::default());
         let mut reading = None;
         while let Some(piece) = timeout(PATIENCE, pieces.next()).await.map_err(|_| Unread::Silent)? {
             let piece = piece?;

@@ -13,7 +13,7 @@ use serde::Deserialize;
 
 use super::{
     Goal, Report,
-    contenders::{Contender, Cost, PYTHON, Peers, Plans},
+    contenders::{Contender, Cost, DOTNET, PYTHON, Peers, Plans},
     median, ratio, storm,
 };
 use crate::{
@@ -51,6 +51,7 @@ pub struct ReplayBench {
 struct Goals {
     episode_ms: f64,
     vs_python: f64,
+    vs_dotnet: f64,
     per_event_growth: f64,
     activities_per_second: f64,
 }
@@ -132,6 +133,9 @@ impl ReplayBench {
                 match (peer.name, iterations) {
                     (PYTHON, at) if at == longest => {
                         Goal::at_least(name, ratio(ours_ms, peer_ms), self.goals.vs_python)
+                    }
+                    (DOTNET, at) if at == longest => {
+                        Goal::at_least(name, ratio(ours_ms, peer_ms), self.goals.vs_dotnet)
                     }
                     _ => Goal::bare(name, ratio(ours_ms, peer_ms)),
                 }
