@@ -56,11 +56,11 @@ fn raised(count: i32) -> OrchestratorRequest {
     (0..count).fold(begun, |history, at| history.raised(&format!("Event{at}"), &1)).request()
 }
 
-fn measure(
+fn measure<Fut: Future<Output = Result<i32, Error>>>(
     criterion: &mut Criterion,
     name: &str,
     request: fn(i32) -> OrchestratorRequest,
-    orchestrator: impl AsyncFn(Context, i32) -> Result<i32, Error>,
+    orchestrator: impl Fn(Context, i32) -> Fut,
 ) {
     let mut group = criterion.benchmark_group(name);
     for count in TASKS {

@@ -25,14 +25,14 @@ pub(super) struct Episode<'a> {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Event<'a> {
     pub id: i32,
-    pub at: Option<Timestamp>,
     pub kind: Kind<'a>,
 }
 
 /// What happened. Histories are long and made of the first four.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Kind<'a> {
-    OrchestratorStarted,
+    /// The one event whose time matters.
+    OrchestratorStarted(Option<Timestamp>),
     OrchestratorCompleted,
     /// The name is compared with one that is UTF-8, so it is not looked at.
     TaskScheduled {
@@ -146,7 +146,7 @@ fn take<'a>(bytes: &mut &'a [u8], length: usize) -> Result<&'a [u8], Error> {
 impl<'a> Event<'a> {
     fn of(event: &'a HistoryEvent) -> Self {
         let kind = match &event.event_type {
-            Some(EventType::OrchestratorStarted(_)) => Kind::OrchestratorStarted,
+            Some(EventType::OrchestratorStarted(_)) => Kind::OrchestratorStarted(event.timestamp),
             Some(EventType::OrchestratorCompleted(_)) => Kind::OrchestratorCompleted,
             Some(EventType::TaskScheduled(it)) => Kind::TaskScheduled { name: it.name.as_bytes() },
             Some(EventType::TaskCompleted(it)) => {
@@ -155,7 +155,7 @@ impl<'a> Event<'a> {
             Some(rare) => Kind::Rare(Box::new(rare.clone())),
             None => Kind::Unknown,
         };
-        Self { id: event.event_id, at: event.timestamp, kind }
+        Self { id: event.event_id, kind }
     }
 
     /// Reads a `HistoryEvent`: in the form the extension writes, without prost.
@@ -165,12 +165,12 @@ impl<'a> Event<'a> {
         }
         let event = HistoryEvent::decode(bytes).map_err(not_a_request)?;
         let kind = match event.event_type {
-            Some(EventType::OrchestratorStarted(_)) => Kind::OrchestratorStarted,
+            Some(EventType::OrchestratorStarted(_)) => Kind::OrchestratorStarted(event.timestamp),
             Some(EventType::OrchestratorCompleted(_)) => Kind::OrchestratorCompleted,
             Some(rare) => Kind::Rare(Box::new(rare)),
             None => Kind::Unknown,
         };
-        Ok(Self { id: event.event_id, at: event.timestamp, kind })
+        Ok(Self { id: event.event_id, kind })
     }
 
     /// The common events as .NET writes them: every field at most once, in order of their numbers, none that is not known. `None`
@@ -194,12 +194,12 @@ impl<'a> Event<'a> {
                 let id = i32::try_from(content.number(1)?).ok()?;
                 Kind::TaskCompleted { id, result: content.string_value(2)? }
             }
-            ORCHESTRATOR_STARTED => Kind::OrchestratorStarted,
+            ORCHESTRATOR_STARTED => Kind::OrchestratorStarted(at),
             ORCHESTRATOR_COMPLETED => Kind::OrchestratorCompleted,
             _ => return None,
         };
         content.end()?;
-        Some(Self { id, at, kind })
+        Some(Self { id, kind })
     }
 }
 
@@ -351,7 +351,7 @@ mod tests {
             other => format!("{other:?}"),
         };
         let kind = kind.strip_prefix("Rare(").and_then(|it| it.strip_suffix(')')).unwrap_or(&kind).to_owned();
-        format!("{} {:?} {kind}", event.id, event.at)
+        format!("{} {kind}", event.id)
     }
 
     #[test]

@@ -168,8 +168,8 @@ impl<'a, 'e> Replay<'a, 'e> {
             return;
         }
         match event.kind {
-            Kind::OrchestratorStarted => {
-                if let Some(at) = event.at {
+            Kind::OrchestratorStarted(at) => {
+                if let Some(at) = at {
                     self.state().now = at;
                 }
             }
