@@ -70,7 +70,7 @@ pub enum ClientError {
     NoAddress,
     #[error("the durable webhook does not answer: {0}")]
     Away(String),
-    /// A start under an id whose instance has not ended: 409, from extension 2 a 500 that says so [recorded].
+    /// A start under an id whose instance has not ended: 409, from extension 2 a 500 that says so.
     #[error("an instance of this id is live")]
     Live,
     #[error("the durable webhook answered {status}{}", if body.is_empty() { String::new() } else { format!(": {body}") })]

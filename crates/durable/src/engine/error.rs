@@ -140,7 +140,7 @@ pub mod types {
     pub const ENCODE: &str = "EncodeError";
     /// An outcome that was given is waited for again.
     pub const ALREADY_AWAITED: &str = "AlreadyAwaited";
-    /// What [`Context::continue_as_new`](super::Context::continue_as_new) gives: no error, and not to be caught.
+    /// What [`Context::continue_as_new`](crate::Context::continue_as_new) gives: no error, and not to be caught.
     pub const CONTINUED_AS_NEW: &str = "ContinuedAsNew";
     /// An event was to be sent to no instance.
     pub const BAD_INSTANCE_ID: &str = "BadInstanceId";
