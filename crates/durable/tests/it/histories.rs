@@ -350,6 +350,6 @@ fn an_instance_under_way_keeps_the_steps_of_its_version() {
     for old in [begun(), begun().version("1.9")] {
         replay_against(&old.activity("Buy", &7).completed_with(&7).build(), changed).unwrap();
     }
-    let new = begun().version("2.0").activity("Inform", &()).activity("Buy", &7);
+    let new = begun().version("2.0").activity("Inform", &()).activity("Buy", &7).completed_with(&7);
     replay_against(&new.build(), changed).unwrap();
 }
