@@ -85,14 +85,16 @@ fn trigger_value(body: &[u8]) -> Result<Cow<'_, str>, Error> {
     let (others, values): (Vec<String>, Vec<String>) = texts.partition(|it| is_json(it));
     let history = others.into_iter().find(|it| it.contains("\"history\""));
     let is_request = |it: &String| envelope::decode(it).is_ok_and(|it| !it.new_events.is_empty());
-    let first = values.iter().position(is_request).unwrap_or_default();
+    // A long history is not decoded to choose it among one.
+    let first = if values.len() > 1 { values.iter().position(is_request).unwrap_or_default() } else { 0 };
     let value = values.into_iter().nth(first).or(history);
     value.map(Cow::Owned).ok_or_else(|| bad("the invocation has no trigger value".to_owned()))
 }
 
 /// The bytes of the message; what is wrong with the text the engine says.
 fn decoded(value: &str) -> Result<Vec<u8>, Error> {
-    base64_simd::STANDARD.decode_to_vec(value).or_else(|_| envelope::bytes(value))
+    let bare = value.strip_prefix('"').and_then(|it| it.strip_suffix('"')).unwrap_or(value);
+    base64_simd::STANDARD.decode_to_vec(bare).or_else(|_| envelope::bytes(value))
 }
 
 fn is_json(text: &str) -> bool {

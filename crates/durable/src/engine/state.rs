@@ -86,12 +86,6 @@ pub(super) enum Owner {
     Pause(Box<Retry>, Until),
 }
 
-impl Owner {
-    const fn is_nobody(&self) -> bool {
-        matches!(self, Self::Nobody)
-    }
-}
-
 /// A point in time, and the end of the part of the way there that is under way.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Until {
@@ -213,7 +207,8 @@ impl State {
 
     /// The host replaces a live instance without a word, and its parent would wait for ever.
     fn warn_of_replaced(&mut self, call: &Call, before: i32) {
-        let is_live = self.attempts.get(before.cast_unsigned() as usize).is_some_and(|(_, owner)| !owner.is_nobody());
+        let owner = self.attempts.get(before.cast_unsigned() as usize).map(|(_, owner)| owner);
+        let is_live = owner.is_some_and(|it| !matches!(it, Owner::Nobody));
         if is_live && !self.is_replaying {
             let id = call.child.as_deref().unwrap_or_default();
             let message =

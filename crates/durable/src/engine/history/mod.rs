@@ -93,8 +93,7 @@ fn is_step(event: &EventType) -> bool {
 
 /// Whether an event was written after an orchestrator's answer rather than before it was called.
 fn is_answer(event: &EventType) -> bool {
-    Recorded::of_event(event).is_some()
-        || matches!(event, EventType::OrchestratorCompleted(_) | EventType::ExecutionCompleted(_))
+    is_step(event) || matches!(event, EventType::OrchestratorCompleted(_) | EventType::ExecutionCompleted(_))
 }
 
 fn scheduled(name: impl Into<String>, input: Option<String>) -> EventType {
