@@ -9,8 +9,9 @@
 
 mod activities;
 mod declared;
+mod dispatch;
 mod episode;
-mod orchestrations;
+mod outcome;
 mod recorded;
 mod rows;
 mod store;
