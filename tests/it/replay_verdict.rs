@@ -497,6 +497,17 @@ fn a_line_that_contradicts_the_rest_fails_whatever_it_is_about() {
 }
 
 #[test]
+fn where_an_episode_without_history_costs_little_short_histories_may_show() {
+    let mut run = Run::supported();
+    run.orchestrator("baseline").for_each(|row| scale(row, "duration", 0.2));
+    run.orchestrator("recovery").for_each(|row| scale(row, "duration", 0.6));
+    let judged = run.judge();
+    assert_eq!(judged.with("fail"), [""; 0]);
+    let measured = judged.criteria.iter().find(|it| it["id"] == "recovery.orchestrator").unwrap();
+    assert_eq!(measured["observed"], "1.46 x (18 and 12.333 ms)");
+}
+
+#[test]
 fn a_recovery_without_its_cure_is_not_supported() {
     let judged = Run::continuing_as_new_every(0).judge();
     // Two equal walls differ by what their timestamps were rounded by.

@@ -152,6 +152,10 @@ pub fn tell(judged: &Judged, folder: &Path, seal: &str, json: bool) -> anyhow::R
         out(&format!("{}{table}", judged.sheets));
         verdict.doubts.iter().for_each(|it| out(&format!("Nothing follows from this run: {it}")));
         judged.summary.trim().lines().for_each(out);
+        // What was imported may be Microsoft's host itself.
+        if verdict.origin == Origin::Run {
+            out(&report::beside_real_host(&verdict.lab, &verdict.criteria));
+        }
         out(&format!("evidence: {}", folder.display()));
         out(&format!("page:     {}", folder.join(report::FILE).display()));
         if !seal.is_empty() {

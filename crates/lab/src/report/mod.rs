@@ -8,6 +8,7 @@ pub mod live;
 mod model;
 mod page;
 mod plan;
+mod real_host;
 mod sections;
 mod tables;
 
@@ -22,6 +23,7 @@ use crate::{
 };
 
 pub use bundle::beside;
+pub use real_host::beside_real_host;
 
 /// The page's name in a run's folder.
 pub const FILE: &str = PAGE;

@@ -11,7 +11,7 @@ use super::{
     html::{esc, script_json, section, table},
     model::{Model, PanelData, Reader, clock_time},
     plan::{Panel, Plan},
-    sections, tables,
+    real_host, sections, tables,
 };
 
 const STYLE: &str = include_str!("page.css");
@@ -63,6 +63,7 @@ impl Content {
             ("tables", "The guide's tables", tables::all(&bundle, &reader, &plan)),
             ("criteria", "Criteria", criteria::all(&bundle)),
             ("beside", "Beside the other run", criteria::beside(&bundle)),
+            ("real-host", "Beside Microsoft's host", real_host::section(&plan, |id| bundle.observed(id))),
             ("differences", "What differs from the guide, and why", sections::differences(&plan.differences)),
             ("checklist", "The guide's checklist", sections::checklist(&bundle)),
             ("environment", "Environment", sections::environment(&bundle)),

@@ -21,6 +21,15 @@ pub(super) struct Plan {
     pub tables: Vec<GuideTable>,
     #[serde(rename = "difference")]
     pub differences: Vec<Difference>,
+    pub real_host: RealHost,
+}
+
+/// What Microsoft's own host is whose figures stand in [`Fact::host`], and why this run's differ.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RealHost {
+    pub about: String,
+    pub why: Vec<String>,
 }
 
 /// A chart: all of its series on one axis.
