@@ -36,6 +36,7 @@ mod lifecycle;
 mod memory;
 mod memory_limit;
 mod names;
+mod nudged;
 mod oom;
 mod oom_verdict;
 mod other_apps;

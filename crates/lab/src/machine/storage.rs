@@ -10,8 +10,8 @@ use azure_core::{
 use azure_storage_blob::{
     BlobClient, BlobContainerClient, BlobServiceClient, BlobServiceClientOptions,
     models::{
-        BlobClientUploadOptions, BlobContainerClientListBlobsOptions, BlobItem, BlockLookupList, ListBlobsIncludeItem,
-        ListBlobsResponse,
+        BlobClientGetPropertiesResultHeaders, BlobClientUploadOptions, BlobContainerClientListBlobsOptions, BlobItem,
+        BlockLookupList, ListBlobsIncludeItem, ListBlobsResponse,
     },
 };
 use azure_storage_queue::{
@@ -237,6 +237,26 @@ impl Storage {
             Ok(result) => result.body.collect().await.map(Some).map_err(fail),
             Err(error) if error.http_status() == Some(StatusCode::NotFound) => Ok(None),
             Err(error) => Err(fail(error)),
+        }
+    }
+
+    /// Adds an entry to a blob's metadata, which gives it a new version. One that is gone stays so.
+    ///
+    /// # Errors
+    /// When the service refuses or is away.
+    pub async fn mark(&self, container: &str, name: &str, (key, value): (&str, &str)) -> Result<(), StorageError> {
+        let fail = |source| StorageError::new(format!("mark blob {container}/{name}"), source);
+        let blob = self.named("mark", container, name)?;
+        let properties = match blob.get_properties(None).await {
+            Ok(properties) => properties,
+            Err(error) if error.http_status() == Some(StatusCode::NotFound) => return Ok(()),
+            Err(error) => return Err(fail(error)),
+        };
+        let mut metadata = properties.metadata().map_err(fail)?;
+        metadata.insert(key.to_owned(), value.to_owned());
+        match blob.set_metadata(&metadata, None).await {
+            Err(error) if error.http_status() != Some(StatusCode::NotFound) => Err(fail(error)),
+            _ => Ok(()),
         }
     }
 

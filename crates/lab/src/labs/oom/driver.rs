@@ -206,7 +206,7 @@ impl Driver<'_> {
         let journal = self.experiment.journal();
         match event {
             Event::Phase { phase } => journal.add(Step::Action, "a phase begins", json!({"phase": phase}))?,
-            Event::PhaseEnd { phase, unsettled } => {
+            Event::PhaseEnd { phase, unsettled, .. } => {
                 let facts = json!({"phase": phase, "unsettled": unsettled.len()});
                 journal.add(Step::Observation, "a phase is over", facts)?;
             }

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use serde::{Deserialize, Serialize};
 use tokio::task::spawn_blocking;
 
+use super::nudge;
 use crate::machine::terminal::{err, out};
 
 /// What the generator is doing.
@@ -33,11 +34,20 @@ pub(super) enum Event {
         prefix: String,
         blobs: usize,
     },
+    /// Blobs that were not dealt with in time are touched, so that the host sees them.
+    Nudge {
+        /// What the names of these blobs begin with.
+        prefix: String,
+        blobs: usize,
+    },
     /// A phase is over.
     PhaseEnd {
         phase: String,
         /// Blobs that neither succeeded nor failed for good in time.
         unsettled: Vec<String>,
+        /// How many the host did not see until they were touched.
+        #[serde(default)]
+        nudged: usize,
     },
 }
 
@@ -97,10 +107,18 @@ fn for_people(event: &Event) -> Option<String> {
         Event::Phase { phase } => Some(format!("phase {phase}")),
         Event::Burst { prefix, blobs, .. } => Some(format!("  {blobs} blobs at once: {prefix}")),
         Event::Copied { .. } => None,
-        Event::PhaseEnd { unsettled, .. } if unsettled.is_empty() => None,
-        Event::PhaseEnd { phase, unsettled } => {
-            let count = unsettled.len();
-            Some(format!("  {phase}: {count} blobs have neither a result nor failed for good, {} first", unsettled[0]))
+        Event::Nudge { prefix, blobs } => Some(format!(
+            "  {blobs} blobs of {prefix} have neither a result nor failed for good, and are touched: {}",
+            nudge::WHY
+        )),
+        Event::PhaseEnd { phase, unsettled, nudged } => {
+            let nudged = (*nudged > 0).then(|| format!("  {phase}: {nudged} blobs nudged"));
+            let left = unsettled.first().map(|first| {
+                let count = unsettled.len();
+                format!("  {phase}: {count} blobs have neither a result nor failed for good, {first} first")
+            });
+            let lines: Vec<String> = nudged.into_iter().chain(left).collect();
+            (!lines.is_empty()).then(|| lines.join("\n"))
         }
     }
 }

@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     events::{Event, Gate},
+    nudge,
     random::RandomBytes,
     scenario::{Burst, Phase, Plan, Source},
 };
@@ -52,6 +53,8 @@ pub(super) struct GeneratorOptions {
     pub out: PathBuf,
     /// Longest wait for blobs to be dealt with.
     pub settle: Duration,
+    /// Whether blobs that are not dealt with are touched, because the host may not have seen them.
+    pub nudge: bool,
 }
 
 /// A blob that was sent.
@@ -85,6 +88,9 @@ pub(super) struct PhaseRow {
     pub end_monotonic_ms: f64,
     /// Blobs that were not dealt with in time.
     pub unsettled: Vec<String>,
+    /// Blobs that the host did not see until they were touched.
+    #[serde(default)]
+    pub nudged: BTreeSet<String>,
 }
 
 /// Why load could not be generated.
@@ -106,6 +112,8 @@ pub(super) struct Generator {
     /// What each source is.
     sources: BTreeMap<String, Uploaded>,
     manifest: Mutex<JsonLines>,
+    /// Blobs of the phase under way that were touched.
+    nudged: Mutex<BTreeSet<String>>,
 }
 
 impl Generator {
@@ -119,7 +127,7 @@ impl Generator {
         }
         let manifest = JsonLines::append(&options.out.join("manifest.jsonl"))?;
         let sources = upload(&options, gate).await?;
-        Ok(Self { options, sources, manifest: Mutex::new(manifest) })
+        Ok(Self { options, sources, manifest: Mutex::new(manifest), nudged: Mutex::default() })
     }
 
     /// Runs all phases, and says how many blobs were not dealt with in time.
@@ -144,7 +152,8 @@ impl Generator {
             result
         };
         tokio::try_join!(self.control(&phase.name, &enough), bursts)?;
-        let unsettled = self.settle(&format!("{}/{}/", self.options.run, phase.name)).await?;
+        let unsettled = self.settle(&format!("{}/{}/", self.options.run, phase.name), gate).await?;
+        let nudged = std::mem::take(&mut *self.nudged.lock().unwrap_or_else(PoisonError::into_inner));
         let end = Moment::now();
         let row = PhaseRow {
             timestamp: start.timestamp(),
@@ -155,10 +164,11 @@ impl Generator {
             start_monotonic_ms: start.monotonic_ms(),
             end_monotonic_ms: end.monotonic_ms(),
             unsettled: unsettled.clone(),
+            nudged: nudged.clone(),
         };
         JsonLines::append(&self.options.out.join("phases.jsonl"))?.write(&row)?;
         let count = unsettled.len();
-        gate.tell(Event::PhaseEnd { phase: phase.name.clone(), unsettled }).await?;
+        gate.tell(Event::PhaseEnd { phase: phase.name.clone(), unsettled, nudged: nudged.len() }).await?;
         Ok(count)
     }
 
@@ -190,7 +200,7 @@ impl Generator {
                 gate.tell(Event::Burst { phase: phase.name.clone(), prefix: prefix.clone(), blobs }).await?;
                 self.release(&phase.name, burst, &prefix).await?;
                 gate.tell(Event::Copied { prefix: prefix.clone(), blobs }).await?;
-                self.settle(&prefix).await?;
+                self.settle(&prefix, gate).await?;
             }
             sleep_until(began + burst.length).await;
         }
@@ -220,8 +230,23 @@ impl Generator {
         Ok(self.manifest.lock().unwrap_or_else(PoisonError::into_inner).write(&row)?)
     }
 
+    /// Waits until each blob under a prefix is dealt with, and touches those that are not in time; names those left then.
+    async fn settle(&self, prefix: &str, gate: &mut Gate) -> Result<Vec<String>, LoadError> {
+        let mut open = self.wait_for(prefix).await?;
+        for _ in 0..if self.options.nudge { nudge::MOST } else { 0 } {
+            if open.is_empty() {
+                break;
+            }
+            gate.tell(Event::Nudge { prefix: prefix.to_owned(), blobs: open.len() }).await?;
+            nudge::nudge(&self.options.storage, INPUT_CONTAINER, &open).await?;
+            self.nudged.lock().unwrap_or_else(PoisonError::into_inner).extend(open);
+            open = self.wait_for(prefix).await?;
+        }
+        Ok(open)
+    }
+
     /// Waits until each blob under a prefix has a result or is in the poison queue; names those that have neither in time.
-    async fn settle(&self, prefix: &str) -> Result<Vec<String>, LoadError> {
+    async fn wait_for(&self, prefix: &str) -> Result<Vec<String>, LoadError> {
         let storage = &self.options.storage;
         let poison = storage.queue(POISON_QUEUE).await?;
         let asked = Instant::now();

@@ -58,7 +58,7 @@ impl Live {
                 self.phase.clone_from(phase);
                 self.status.hurry();
             }
-            Event::PhaseEnd { phase, unsettled } if !unsettled.is_empty() => {
+            Event::PhaseEnd { phase, unsettled, .. } if !unsettled.is_empty() => {
                 self.say(&format!("{phase}: {} blobs were not dealt with in time", unsettled.len()));
             }
             _ => {}

@@ -24,7 +24,7 @@ use crate::{
 };
 use custom_handler::clock;
 use incident_labs::{
-    blob::{StorageAccount, check_name, shown},
+    blob::{EMULATOR_ACCOUNT, StorageAccount, check_name, shown},
     settings,
 };
 
@@ -50,7 +50,8 @@ pub struct LoadOom {
     /// Where manifest.jsonl and phases.jsonl go.
     #[arg(long, default_value = "evidence/load")]
     pub out: PathBuf,
-    /// Longest wait for the blobs of a burst or phase to be dealt with, in seconds.
+    /// Longest wait for the blobs of a burst or phase to be dealt with, in seconds. On development storage those left are then touched, three
+    /// times at most: a real host does not see all blobs there.
     #[arg(long = "settle-s", default_value = "600", value_name = "S", value_parser = seconds)]
     pub settle: Duration,
     /// Tell events as JSON lines on stdout.
@@ -92,7 +93,9 @@ impl LoadOom {
         for name in plan.phases.iter().flat_map(|phase| names(&run, phase)) {
             check_name(&name).map_err(|cause| UsageError(format!("no blob can be named {}: {cause}", shown(&name))))?;
         }
-        let options = GeneratorOptions { storage, plan, run, out: self.out, settle: self.settle };
+        // The stand-in sees every blob, and steps are its own lab's.
+        let nudge = storage.account().name == EMULATOR_ACCOUNT && !self.step;
+        let options = GeneratorOptions { storage, plan, run, out: self.out, settle: self.settle, nudge };
         let work = async {
             OwnFolder::take(&options.out, Purpose::Evidence)?;
             let generator = Generator::prepare(options, &mut gate).await?;

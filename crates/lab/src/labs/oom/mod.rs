@@ -6,6 +6,7 @@ mod events;
 mod generator;
 mod live;
 mod load;
+mod nudge;
 mod random;
 mod remedy;
 mod scenario;
