@@ -149,7 +149,7 @@ pub fn tell(judged: &Judged, folder: &Path, seal: &str, json: bool) -> anyhow::R
         out(&serde_json::to_string(verdict)?);
     } else {
         let table = render::table(&verdict.criteria, verdict.verdict, stdout().is_terminal());
-        out(&format!("{}{table}", judged.sheets));
+        out(format!("{}{table}", judged.sheets).trim_end());
         verdict.doubts.iter().for_each(|it| out(&format!("Nothing follows from this run: {it}")));
         judged.summary.trim().lines().for_each(out);
         // What was imported may be Microsoft's host itself.

@@ -22,7 +22,7 @@ pub fn beside_real_host(lab: &str, criteria: &[Criterion]) -> String {
     let line = |[what, here, there]: &[String; 3]| format!("  {what:<0$}  {here:<1$}  {there}\n", widths[0], widths[1]);
     let figures: String = [&heads].into_iter().chain(&rows).map(line).collect();
     let RealHost { about, why } = &plan.real_host;
-    let why: String = why.iter().map(|it| format!("  - {it}\n")).collect();
+    let why: String = why.iter().map(|it| format!("  - {}\n", it.replace('\n', "\n    "))).collect();
     format!("\nMicrosoft's host: {about}\n\n{figures}\n{why}")
 }
 
@@ -43,4 +43,25 @@ pub(super) fn section(plan: &Plan, observed: impl Fn(&str) -> Option<String>) ->
 fn rows(plan: &Plan, observed: impl Fn(&str) -> Option<String>) -> Vec<[String; 3]> {
     let facts = plan.facts.iter().flat_map(|it| &it.rows).filter(|it| !it.host.is_empty());
     facts.filter_map(|it| Some([it.what.clone(), observed(&it.criterion)?, it.host.clone()])).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_lab_has_figures_of_the_real_host_beside_criteria_that_there_are_and_reasons() {
+        for (lab, criteria) in [
+            ("oom", include_str!("../../../../load/oom/criteria.toml")),
+            ("replay", include_str!("../../../../load/replay/criteria.toml")),
+        ] {
+            let plan = Plan::of(lab).unwrap().unwrap();
+            let known = |id: &str| criteria.contains(&format!("id = \"{id}\"")).then(|| "measured".to_owned());
+            assert!(rows(&plan, known).len() >= 3 && plan.real_host.why.len() >= 3, "{lab}");
+            let shown = section(&plan, known);
+            assert!(shown.contains("measured") && shown.contains("<p class=about>Microsoft's host: "), "{shown}");
+            assert_eq!(section(&plan, |_| None), "", "nothing was measured");
+        }
+        assert_eq!(beside_real_host("else", &[]), "");
+    }
 }
