@@ -54,7 +54,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Runs the front until SIGTERM or Ctrl-C; gives its exit code.
+/// Runs the front until SIGTERM, Ctrl-C or the end of its host; gives its exit code.
 fn run_front(settings: &Settings, package_variant: Option<Variant>) -> anyhow::Result<u8> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let telemetry = telemetry::start_front(settings);
@@ -67,6 +67,8 @@ fn run_front(settings: &Settings, package_variant: Option<Variant>) -> anyhow::R
 
 async fn serve(settings: &Settings, package_variant: Option<Variant>) -> anyhow::Result<u8> {
     let listener = Listener::bind(settings.port).await?.script_root(settings.script_root.as_deref());
+    // By way of telemetry: without a host nobody reads stderr.
+    let listener = listener.telling(|line| tracing::warn!("{line}"));
     let worker = settings.blob.as_ref().map(|blob| Worker::start(blob, package_variant));
     let code: Result<u8, ServeError> = functions::app(settings, worker.clone()).serve_on(listener).await;
     if let Some(worker) = worker {

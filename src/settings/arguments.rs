@@ -65,7 +65,7 @@ fn help() -> String {
          --variant NAME  what this package is when the app settings do not say\n\
          --worker        used by the handler itself\n\n\
          App settings [default]:\n{settings}\n\
-         Exit codes: 200 stopped by SIGTERM (the host restarts it), 64 bad settings or arguments, 1 anything else\n"
+         Exit codes: 200 stopped by SIGTERM or the end of its host (a host restarts it), 64 bad settings or arguments, 1 anything else\n"
     )
 }
 

@@ -14,6 +14,7 @@ mod http;
 mod invocation;
 pub mod orchestrator;
 mod own_names;
+mod parent;
 mod serve;
 mod start;
 pub mod wire;

@@ -16,7 +16,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{app::App, connections::serve_connections, console, wire::env};
+use super::{app::App, connections::serve_connections, console, parent::Parent, wire::env};
 
 /// "Please restart me" to every host version; 0 means "never again" before 4.1047.
 const EXIT_RESTART_ME: u8 = 200;
@@ -48,6 +48,10 @@ pub struct Listener {
     terminate: Signal,
     interrupt: Signal,
     script_root: Option<PathBuf>,
+    /// The host, where one started this process.
+    host: Option<Parent>,
+    /// Told when it is gone.
+    tell: fn(&str),
 }
 
 impl Listener {
@@ -56,11 +60,19 @@ impl Listener {
     /// # Errors
     /// When the port is taken.
     pub async fn bind(port: u16) -> Result<Self, ServeError> {
+        let host = variable(env::PORT).map(|_| Parent::now());
         let address = (Ipv4Addr::LOCALHOST, port);
         let socket = TcpListener::bind(address).await.map_err(|source| ServeError::Taken { port, source })?;
         let terminate = signal(SignalKind::terminate()).map_err(ServeError::Signals)?;
         let interrupt = signal(SignalKind::interrupt()).map_err(ServeError::Signals)?;
-        Ok(Self { socket, terminate, interrupt, script_root: None })
+        Ok(Self { socket, terminate, interrupt, script_root: None, host, tell: console::err })
+    }
+
+    /// Says elsewhere than on stderr that the host is gone: it was the host that read the streams.
+    #[must_use]
+    pub fn telling(mut self, tell: fn(&str)) -> Self {
+        self.tell = tell;
+        self
     }
 
     /// Compares functions and folders of this script root at the start.
@@ -72,8 +84,8 @@ impl Listener {
 }
 
 impl App {
-    /// Serves the app where the host expects it, until SIGTERM or Ctrl-C, and gives the process's exit code: 200 ("restart me") after
-    /// a signal, 64 where no host started the process, else 1. Problems are printed.
+    /// Serves the app where the host expects it, until SIGTERM or Ctrl-C or the end of the host that started the process, and gives
+    /// the process's exit code: 200 ("restart me") after those, 64 where no host started the process, else 1. Problems are printed.
     pub async fn serve(self) -> ExitCode {
         let served = async {
             let port = variable(env::PORT).and_then(|it| it.parse().ok()).ok_or(ServeError::NoPort)?;
@@ -94,7 +106,7 @@ impl App {
     /// # Errors
     /// When the script root cannot be read, or the listener fails.
     pub async fn serve_on(self, listener: Listener) -> Result<u8, ServeError> {
-        let Listener { socket, mut terminate, mut interrupt, script_root } = listener;
+        let Listener { socket, mut terminate, mut interrupt, script_root, host, tell } = listener;
         let app = match script_root {
             Some(path) => self.fit(&path).map_err(|source| ServeError::ScriptRoot { path, source })?,
             None => self,
@@ -102,11 +114,16 @@ impl App {
         let stopping = CancellationToken::new();
         let stopped = stopping.clone();
         let server = serve_connections(socket, app.router(), async move {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
+            let told_to = async {
+                tokio::select! {
+                    _ = terminate.recv() => {}
+                    _ = interrupt.recv() => {}
+                }
+            };
+            match host_gone_or(host, told_to).await {
+                None => console::out("stopping: no new invocations, those under way may end"),
+                Some(how) => tell(&format!("stopping: the host is gone ({how}); invocations under way may end")),
             }
-            console::out("stopping: no new invocations, those under way may end");
             stopping.cancel();
         });
         tokio::select! {
@@ -114,6 +131,20 @@ impl App {
             () = async { stopped.cancelled().await; sleep(DRAIN).await } => {}
         }
         Ok(EXIT_RESTART_ME)
+    }
+}
+
+/// How the end of the host was seen, if that came first.
+async fn host_gone_or(host: Option<Parent>, told_to: impl Future<Output = ()>) -> Option<String> {
+    let gone = async {
+        match host {
+            Some(host) => host.gone().await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        () = told_to => None,
+        how = gone => Some(how),
     }
 }
 
