@@ -207,7 +207,7 @@ async fn poison_goes_back_to_the_one_app_of_an_account() {
         poison.send(&text).await.unwrap();
     }
     assert_eq!(only_trigger_queue(storage).await.unwrap(), queue);
-    assert_eq!(redrive(storage, &queue).await.unwrap().len(), 40);
+    assert_eq!(redrive(storage, &queue).await.unwrap().names.len(), 40);
     assert!(poison.peek().await.unwrap().is_empty());
     let message = target.receive(1, SOON).await.unwrap().remove(0);
     assert_eq!(BlobMessage::decode(&message.text).unwrap().blob_name, "b0");

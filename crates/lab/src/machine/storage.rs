@@ -30,10 +30,10 @@ use tokio::{
     fs::File,
     io::{AsyncRead, AsyncReadExt},
 };
-use url::Url;
+use url::{Host, Url};
 
 use super::{exit::UsageError, listing};
-use incident_labs::blob::{StorageAccount, shown, tls};
+use incident_labs::blob::{EMULATOR_ACCOUNT, EMULATOR_KEY, StorageAccount, shown, tls};
 
 /// Size of the blocks an upload is cut into. Above 4 MiB, where Azurite reads what it sends twice.
 const BLOCK_BYTES: usize = 8 << 20;
@@ -155,6 +155,15 @@ impl Storage {
         let client = self.queues.queue_client(name).map_err(fail)?;
         client.create(None).await.map_err(fail)?;
         Ok(Queue { name: name.to_owned(), client: client.into() })
+    }
+
+    /// One queue, if it is there.
+    ///
+    /// # Errors
+    /// When the service refuses or is away.
+    pub async fn existing_queue(&self, name: &str) -> Result<Option<Queue>, StorageError> {
+        let is_there = self.queues_with(name).await?.iter().any(|it| it == name);
+        if is_there { self.queue(name).await.map(Some) } else { Ok(None) }
     }
 
     /// Names of the queues that begin so.
@@ -323,17 +332,68 @@ impl Storage {
     }
 }
 
-/// The account of `--storage-url`, under the identity of the person who is signed in.
+/// The account of `--storage-url`: under the identity of the person who is signed in, or the storage emulator on this machine. If the
+/// `connection` string at hand is about the same blob endpoint, it has the key and the queues' endpoint.
 ///
 /// # Errors
-/// When the URL is not a blob endpoint alone.
-pub fn developer_account(storage_url: &Url) -> anyhow::Result<StorageAccount> {
+/// When the URL is not a blob endpoint alone, or plain http to another machine.
+pub fn account_at(storage_url: &Url, connection: Option<&str>) -> anyhow::Result<StorageAccount> {
     if storage_url.query().is_some() {
         let text = "a SAS in --storage-url would stand in the process list: sign in with `az login` and give the URL alone, or put \
                     a connection string into AzureWebJobsStorage";
         return Err(UsageError(text.to_owned()).into());
     }
-    Ok(StorageAccount::from_developer(storage_url)?)
+    let account = StorageAccount::from_developer(storage_url)?;
+    if account.blob_endpoint.scheme() == "https" {
+        return Ok(account);
+    }
+    ensure_private(&account)?;
+    let at_hand = connection.and_then(|it| StorageAccount::from_connection_string(it).ok());
+    match at_hand.filter(|it| it.blob_endpoint == account.blob_endpoint) {
+        Some(account) => Ok(account),
+        None => Ok(emulator_at(&account.blob_endpoint)?),
+    }
+}
+
+/// The emulator whose blob service is there; its queues are at the next port, as in 10000 and 10001.
+fn emulator_at(blob_endpoint: &Url) -> anyhow::Result<StorageAccount> {
+    let queue_port = blob_endpoint.port_or_known_default().and_then(|it| it.checked_add(1));
+    let mut queue_endpoint = blob_endpoint.clone();
+    let is_set = queue_port.is_some() && queue_endpoint.set_port(queue_port).is_ok();
+    if !is_set || blob_endpoint.path() != format!("/{EMULATOR_ACCOUNT}") {
+        let text = format!(
+            "over http only the storage emulator's own account is known by its URL, http://127.0.0.1:10000/{EMULATOR_ACCOUNT}: of another \
+             put a connection string into AzureWebJobsStorage"
+        );
+        return Err(UsageError(text).into());
+    }
+    let text = format!(
+        "AccountName={EMULATOR_ACCOUNT};AccountKey={EMULATOR_KEY};BlobEndpoint={blob_endpoint};QueueEndpoint={queue_endpoint}"
+    );
+    Ok(StorageAccount::from_connection_string(&text)?)
+}
+
+/// Refuses plain http to another machine.
+///
+/// # Errors
+/// When an endpoint of the account is that.
+pub fn ensure_private(account: &StorageAccount) -> Result<(), UsageError> {
+    let is_private = |url: &Url| {
+        url.scheme() == "https"
+            || match url.host() {
+                Some(Host::Domain(name)) => name.eq_ignore_ascii_case("localhost"),
+                Some(Host::Ipv4(address)) => address.is_loopback(),
+                Some(Host::Ipv6(address)) => address.is_loopback(),
+                None => false,
+            }
+    };
+    match [&account.blob_endpoint, &account.queue_endpoint].into_iter().find(|it| !is_private(it)) {
+        None => Ok(()),
+        Some(url) => Err(UsageError(format!(
+            "{} must use https: plain http is for storage on this machine alone",
+            url.host_str().unwrap_or_default()
+        ))),
+    }
 }
 
 fn client_options(account: &StorageAccount) -> ClientOptions {
@@ -402,6 +462,8 @@ pub struct Received {
     pub dequeue_count: i64,
     /// When it was sent.
     pub inserted: Option<time::OffsetDateTime>,
+    /// When the service drops it.
+    pub expires: Option<time::OffsetDateTime>,
 }
 
 impl Queue {
@@ -413,18 +475,24 @@ impl Queue {
         &self.name
     }
 
-    /// Puts a message at the end. It does not expire: a forgotten message would be a forgotten blob.
+    /// Puts a message at the end. It lives for the service's 7 days, as the storage extension's messages do.
     ///
     /// # Errors
     /// When the service refuses or is away.
     pub async fn send(&self, text: &str) -> Result<(), StorageError> {
-        let options = azure_storage_queue::models::QueueClientSendMessageOptions {
-            message_time_to_live: Some(-1),
-            ..Default::default()
-        };
+        self.send_expiring(text).await.map(drop)
+    }
+
+    /// The same; gives the time when it expires.
+    ///
+    /// # Errors
+    /// When the service refuses or is away.
+    pub async fn send_expiring(&self, text: &str) -> Result<Option<time::OffsetDateTime>, StorageError> {
+        let fail = |source| self.fail("send to", source);
         let message = QueueMessage { message_text: Some(text.to_owned()) };
-        let message = message.try_into().map_err(|source| self.fail("send to", source))?;
-        self.client.send_message(message, Some(options)).await.map(drop).map_err(|source| self.fail("send to", source))
+        let sent = self.client.send_message(message.try_into().map_err(fail)?, None).await.map_err(fail)?;
+        let sent = sent.into_model().map_err(fail)?.items.unwrap_or_default();
+        Ok(sent.first().and_then(|it| it.expiration_time))
     }
 
     /// Takes up to `count` (at most 32) messages and hides them for `lease`.
@@ -506,5 +574,6 @@ fn received(message: ReceivedMessage) -> Option<Received> {
         text: message.message_text.unwrap_or_default(),
         dequeue_count: message.dequeue_count.unwrap_or(1),
         inserted: message.insertion_time,
+        expires: message.expiration_time,
     })
 }

@@ -260,7 +260,7 @@ impl Driver<'_> {
     }
 
     async fn redrive(&mut self) -> anyhow::Result<()> {
-        let names = redrive(self.storage, &self.app.trigger_queue().await?).await?;
+        let names = redrive(self.storage, &self.app.trigger_queue().await?).await?.names;
         self.live.say(&format!("re-driven {} blobs from the poison queue", names.len()));
         let facts = json!({"blobs": names.len()});
         self.experiment.journal().add(

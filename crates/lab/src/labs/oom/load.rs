@@ -18,7 +18,7 @@ use crate::{
         capacity,
         exit::{EXIT_OK, EXIT_WRONG, UsageError, interrupted},
         own_folder::{OwnFolder, Purpose, check},
-        storage::{Storage, developer_account},
+        storage::{Storage, account_at},
         terminal::{err, out},
     },
 };
@@ -119,11 +119,12 @@ fn names(run: &str, phase: &Phase) -> Vec<String> {
 }
 
 fn account(storage_url: Option<&Url>) -> anyhow::Result<StorageAccount> {
-    if let Some(url) = storage_url {
-        return developer_account(url);
-    }
     let environment = settings::process_environment();
-    let text = environment.get(CONNECTION).ok_or_else(|| {
+    let connection = environment.get(CONNECTION);
+    if let Some(url) = storage_url {
+        return account_at(url, connection.map(String::as_str));
+    }
+    let text = connection.ok_or_else(|| {
         UsageError(format!("no account: give --storage-url, or put a connection string into {CONNECTION}"))
     })?;
     StorageAccount::from_connection_string(text).with_context(|| format!("{CONNECTION} cannot be used"))
