@@ -32,7 +32,7 @@ pub(crate) fn golden(name: &str) -> PathBuf {
 }
 
 /// The text of a recording, unpacked.
-fn recording(name: &str) -> String {
+pub(crate) fn recording(name: &str) -> String {
     let mut text = String::new();
     let mut file = File::open(golden(name)).unwrap();
     if name.ends_with(".gz") {

@@ -8,7 +8,8 @@ use tokio::time::{Instant, sleep, timeout};
 use super::listener::{HttpHost, HttpParts, HttpPort};
 use super::{
     blob_trigger::{BlobTrigger, TriggerParts, TriggerSettings},
-    host::{Echo, Host, HostLog, HostOptions, Identity, Level},
+    host::{Echo, Host, HostLog, HostOptions, Identity, Level, Lifecycle},
+    http_trigger::HttpFunctions,
     surroundings::{check, preview, provide},
     task_hub::TaskHub,
 };
@@ -65,6 +66,7 @@ pub struct Session {
     /// Where the handler's telemetry goes, unless the app's own settings send it elsewhere.
     pub telemetry: Collector,
     pub sends_telemetry_elsewhere: bool,
+    lifecycle: Lifecycle,
 }
 
 /// Storage, and the trigger that watches it.
@@ -113,10 +115,12 @@ impl Session {
         for function in root.disabled() {
             log.write("Host.Startup", Level::Information, format!("Function 'Functions.{function}' is disabled"));
         }
+        let lifecycle = Lifecycle::begin(&log, &root)?;
         let host =
             Host::start(host_options, log.clone()).await.context("find a free port on 127.0.0.1 for the handler")?;
         let parts = HttpParts { hub_file: folder.task_hub(), host: host.clone(), log: log.clone(), tables };
         let http = HttpHost::start(listener, &root, parts)?;
+        lifecycle.initialized(&HttpFunctions::new(&root).mapped());
         let blobs = match azurite {
             None => None,
             Some(azurite) => {
@@ -134,7 +138,8 @@ impl Session {
                 Some(Blobs::start(azurite, containers, parts, settings).await?)
             }
         };
-        Ok(Self { folder, host, http, blobs, telemetry, sends_telemetry_elsewhere })
+        lifecycle.started();
+        Ok(Self { folder, host, http, blobs, telemetry, sends_telemetry_elsewhere, lifecycle })
     }
 
     /// Storage and trigger.
@@ -169,6 +174,7 @@ impl Session {
 
     /// Stops what calls the host, gives running invocations `drain` to end, then stops the handler and storage.
     pub async fn stop(self, drain: Duration) {
+        self.lifecycle.stopping();
         let drained = async {
             let trigger = async {
                 match &self.blobs {
@@ -187,6 +193,7 @@ impl Session {
             }
             let _ = timeout(Duration::from_secs(2), self.http.stop()).await;
         }
+        self.lifecycle.stopped();
         // The host kills its handler without warning, and with it what the handler has not sent yet.
         all_sent(&self.telemetry).await;
         self.host.shutdown().await;

@@ -15,5 +15,6 @@ mod sink;
 pub use collector::{Collector, ListenError};
 pub use counts::{Counts, Refused};
 pub use envelope::{Envelope, Refusal};
+pub(crate) use rows::bucket;
 pub use rows::{TableRow, rows_of};
 pub use sink::Sink;

@@ -155,7 +155,8 @@ fn outcome(item: &Item, columns: &mut Columns) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn bucket(ms: f64) -> &'static str {
+/// `performanceBucket`, which the service adds.
+pub(crate) fn bucket(ms: f64) -> &'static str {
     BUCKETS.iter().find(|(end, _)| ms < *end).map_or(LONGEST_BUCKET, |it| it.1)
 }
 

@@ -17,7 +17,7 @@ use tokio_util::task::TaskTracker;
 use super::{Shared, facts};
 use crate::app::blob_message::{BlobMessage, POISON_QUEUE, trigger_queue};
 use crate::{
-    emulator::host::{Call, Level, binding_data},
+    emulator::host::{Begun, BlobLookup, Call, Level, binding_data},
     machine::storage::{Queue, Received, StorageError},
 };
 use custom_handler::error_chain;
@@ -148,11 +148,19 @@ async fn run_function(
         return Ok(Fate::Done);
     };
     let (container, name) = (&message.container_name, &message.blob_name);
+    let begun = Begun::now();
     let facts = match facts::of(&shared.storage, container, name).await? {
         Some((etag, facts)) if etag == message.etag => facts,
         // Another version by now: the listing sends a message of its own for that one.
         Some(_) | None => return Ok(Fate::Done),
     };
+    let duration = begun.elapsed();
+    // Of other names the listing was asked.
+    let lookup = check_name(name).is_ok().then(|| BlobLookup {
+        url: shared.storage.blob(container, name).url().clone(),
+        started: begun.at,
+        duration,
+    });
     let parameters = function.path.parameters(name).unwrap_or_default();
     let uri = message.uri(&shared.storage.account().blob_endpoint);
     let (mut data, metadata) =
@@ -173,6 +181,8 @@ async fn run_function(
         trigger_details: Some(facts::trigger_details(received, &facts)),
         data,
         metadata,
+        begun: Some(begun),
+        lookup,
         ..Call::default()
     };
     let outcome = {

@@ -13,7 +13,7 @@ use super::{
     exception::Exception,
     http_client::{self, Request},
     invocation,
-    log::{Level, LogLine},
+    line::{Level, LogLine},
     worker_channel::{WorkerChannel, each_line},
 };
 use custom_handler::{clock, exit_code};

@@ -11,8 +11,10 @@ use super::{
     dispatcher::HTTP_WORKER_SERVICE,
     exception::Exception,
     http_client::{self, Request},
-    log::{self, Level, LogLine, Scope},
+    line::{Level, LogLine, Scope, span_id},
+    log::{self, BlobLookup, HttpCall},
     reply::{self, Reply},
+    rows::{RESULT_FORMAT, RESULTS},
     version,
 };
 use crate::evidence::moment::Moment;
@@ -42,6 +44,29 @@ pub struct Call {
     pub properties: Map<String, Value>,
     /// Whether a good answer is a success; always, if not set.
     pub verify: Option<Verify>,
+    /// The HTTP request that calls it. Its row then waits for [`Host::answered`]: it has the status.
+    pub http: Option<HttpCall>,
+    /// When its trigger began with it; now, if not set.
+    pub begun: Option<Begun>,
+    /// The look at the blob that the trigger took for it.
+    pub lookup: Option<BlobLookup>,
+}
+
+/// The beginning of a measured time.
+#[derive(Clone, Copy, Debug)]
+pub struct Begun {
+    pub at: Moment,
+    instant: Instant,
+}
+
+impl Begun {
+    pub fn now() -> Self {
+        Self { at: Moment::now(), instant: Instant::now() }
+    }
+
+    pub fn elapsed(&self) -> Duration {
+        self.instant.elapsed()
+    }
 }
 
 /// Looks into an answer; its exception fails the invocation, whose answer is taken all the same.
@@ -61,31 +86,52 @@ pub struct InvocationOutcome {
     pub reply: Option<Reply>,
     /// From "Executing" to "Executed".
     pub duration: Duration,
+    /// What the row of an HTTP request says; the status is still to come.
+    pub unanswered: Option<Unanswered>,
+}
+
+/// The row of an HTTP request that has not been answered yet.
+#[derive(Clone, Debug)]
+pub struct Unanswered {
+    scope: Scope,
+    begun: Begun,
+    execution: Duration,
+    succeeded: bool,
+    call: HttpCall,
 }
 
 impl Host {
+    /// Writes the row of an HTTP request. What became of its outputs can fail it still.
+    pub fn answered(&self, request: Unanswered, status: u16, with_outputs: bool) {
+        self.inner.log.request(&log::Request {
+            scope: &request.scope,
+            started: request.begun.at,
+            duration: request.begun.elapsed(),
+            execution: request.execution,
+            succeeded: request.succeeded && with_outputs,
+            http: Some((&request.call, status)),
+        });
+    }
+
     /// Runs one invocation, from "Executing" to "Executed". After a function time-out it returns only when the handler
     /// has been restarted.
     pub async fn invoke(&self, call: Call) -> InvocationOutcome {
         let inner = &self.inner;
-        let scope = Scope::new(&call.function);
-        let category = format!("Function.{}", call.function);
-        let (began, started, verify) = (Instant::now(), Moment::now(), call.verify);
-        let reason = if call.reason.is_empty() { "(null)".to_owned() } else { call.reason.clone() };
-        let tell = |level, message| inner.log.record(LogLine::new(&category, level, message).within(&scope));
-
-        let name = format!("Functions.{}", call.function);
-        tell(Level::Information, format!("Executing '{name}' (Reason='{reason}', Id={})", scope.id));
-        inner.log.dispatched(&scope, &call.blob);
-        if let Some(details) = &call.trigger_details {
-            tell(Level::Information, format!("Trigger Details: {details}"));
+        let begun = call.begun.unwrap_or_else(Begun::now);
+        let mut scope = Scope::new(&call.function);
+        scope.http_request_id = call.http.as_ref().map(|_| Uuid::new_v4().to_string());
+        if let Some(lookup) = &call.lookup {
+            inner.log.blob_lookup(&scope, lookup);
         }
+        let (started, verify, http) = (Begun::now(), call.verify, call.http.clone());
+        self.executing(&call, &scope);
+        let ended = Ended { scope: &scope, begun, started, http };
         // A task of its own: the real host's goes on after a time-out too, and may then stop the host.
         let work = inner.tasks.spawn(self.clone().carry_out(call, scope.clone()));
         let result = tokio::select! {
             result = work => result.unwrap_or_else(|error| Err(Exception::new("System.Exception", error.to_string()))),
             () = tokio::time::sleep(inner.options.function_timeout) => {
-                return self.timed_out(Ended { scope: &scope, began, started, reason: &reason }).await;
+                return self.timed_out(ended).await;
             }
         };
         let (reply, failure) = match result {
@@ -96,9 +142,23 @@ impl Host {
             Err(cause) => (None, Some(cause)),
         };
         let exception = failure.map(|cause| Exception::of_invocation(&scope.function, cause));
-        InvocationOutcome {
-            reply,
-            ..self.executed(&Ended { scope: &scope, began, started, reason: &reason }, exception)
+        InvocationOutcome { reply, ..self.executed(&ended, exception) }
+    }
+
+    fn executing(&self, call: &Call, scope: &Scope) {
+        let log = &self.inner.log;
+        let category = format!("Function.{}", call.function);
+        let name = format!("Functions.{}", call.function);
+        let mut values = vec![("functionName", name.as_str()), ("invocationId", &scope.id)];
+        if !call.reason.is_empty() {
+            values.push(("reason", &call.reason));
+        }
+        let format = "Executing '{functionName}' (Reason='{reason}', Id={invocationId})";
+        let line = LogLine::formatted(&category, Level::Information, format, &values);
+        log.record(line.event(1, "FunctionStarted").within(scope));
+        log.dispatched(scope, &call.blob);
+        if let Some(details) = &call.trigger_details {
+            log.record(trigger_details(&category, details).within(scope));
         }
     }
 
@@ -112,11 +172,11 @@ impl Host {
         };
         debug(format!("Sending invocation {of_call}"));
         let request = self.request(call, &scope);
-        let (began, started) = (Instant::now(), Moment::now());
+        let begun = Begun::now();
         let answer = http_client::send(inner.port, request).await;
         let status = answer.as_ref().ok().map(|it| it.status);
         let port = inner.port;
-        let duration = began.elapsed();
+        let (started, duration) = (begun.at, begun.elapsed());
         inner.log.handler_call(&log::HandlerCall { scope: &scope, port, started, duration, status });
         let response = answer?;
         debug(format!("Received invocation response {of_call}"));
@@ -163,30 +223,40 @@ impl Host {
 
     fn executed(&self, ended: &Ended<'_>, exception: Option<Exception>) -> InvocationOutcome {
         let log = &self.inner.log;
-        let Ended { scope, reason, started, .. } = *ended;
-        let duration = ended.began.elapsed();
+        let Ended { scope, begun, started, .. } = *ended;
+        let execution = started.elapsed();
         let succeeded = exception.is_none();
-        let (level, status) = if succeeded { (Level::Information, "Succeeded") } else { (Level::Error, "Failed") };
-        let message = format!(
-            "Executed 'Functions.{}' ({status}, Id={}, Duration={}ms)",
-            scope.function,
-            scope.id,
-            duration.as_millis()
-        );
-        let mut line = LogLine::new(format!("Function.{}", scope.function), level, message).within(scope);
+        let (level, status, event) =
+            if succeeded { (Level::Information, "Succeeded", 2) } else { (Level::Error, "Failed", 3) };
+        let format = "Executed '{functionName}' ({status}, Id={invocationId}, Duration={executionDuration}ms)";
+        let values = [
+            ("functionName", &*format!("Functions.{}", scope.function)),
+            ("status", status),
+            ("invocationId", &scope.id),
+            ("executionDuration", &execution.as_millis().to_string()),
+        ];
+        let line = LogLine::formatted(format!("Function.{}", scope.function), level, format, &values);
+        let mut line = line.event(event, "FunctionCompleted").within(scope);
         line.exception = exception.clone();
         log.record(line);
         if let Some(exception) = exception.clone() {
-            log.record(LogLine::new("Host.Results", Level::Error, "").within(scope).because(exception));
+            log.record(failed_result(ended, execution).because(exception));
         }
-        log.request(&log::Request { scope, started, duration, succeeded, reason });
+        self.inner.results.add(&scope.function, execution, succeeded, log);
+        let unanswered =
+            ended.http.clone().map(|call| Unanswered { scope: scope.clone(), begun, execution, succeeded, call });
+        if unanswered.is_none() {
+            let (started, duration) = (begun.at, begun.elapsed());
+            log.request(&log::Request { scope, started, duration, execution, succeeded, http: None });
+        }
         InvocationOutcome {
             invocation_id: scope.id.clone(),
             succeeded,
             exception,
             timed_out: false,
             reply: None,
-            duration,
+            duration: execution,
+            unanswered,
         }
     }
 
@@ -216,15 +286,46 @@ impl Host {
 
 struct Ended<'a> {
     scope: &'a Scope,
-    began: Instant,
-    started: Moment,
-    reason: &'a str,
+    begun: Begun,
+    started: Begun,
+    http: Option<HttpCall>,
+}
+
+/// The details come as `name: value, name: value`.
+fn trigger_details(category: &str, details: &str) -> LogLine {
+    let values: Vec<(&str, &str)> = details.split(", ").filter_map(|it| it.split_once(": ")).collect();
+    let names: Vec<String> = values.iter().map(|(name, _)| format!("{name}: {{{name}}}")).collect();
+    let format = format!("Trigger Details: {}", names.join(", "));
+    LogLine::formatted(category, Level::Information, &format, &values)
+}
+
+/// To Application Insights the line is the request row, so that it has no text here: only its exception is told.
+fn failed_result(ended: &Ended<'_>, execution: Duration) -> LogLine {
+    let scope = ended.scope;
+    let milliseconds = |at: time::OffsetDateTime| {
+        let text = clock::timestamp(at);
+        format!("{}Z", text.get(..23).unwrap_or(&text))
+    };
+    let mut line = LogLine::new(RESULTS, Level::Error, "").within(scope);
+    line.format = Some(RESULT_FORMAT.to_owned());
+    line.values = [
+        ("FullName", format!("Functions.{}", scope.function)),
+        ("InvocationId", scope.id.clone()),
+        ("Name", scope.function.clone()),
+        ("StartTime", milliseconds(ended.started.at.at)),
+        ("EndTime", milliseconds(ended.started.at.at + execution)),
+        ("Duration", timespan::print(execution)),
+        ("Succeeded", "False".to_owned()),
+    ]
+    .map(|(name, value)| (name.to_owned(), value))
+    .into();
+    line
 }
 
 /// A W3C trace context, not sampled, as the host starts one.
 pub(super) fn traceparent(operation_id: Option<&str>) -> String {
     let trace_id = operation_id.map_or_else(|| Uuid::new_v4().simple().to_string(), str::to_owned);
-    format!("00-{trace_id}-{}-00", log::span_id())
+    format!("00-{trace_id}-{}-00", span_id())
 }
 
 /// Newtonsoft drops the zeros at the end of a fraction of a second.

@@ -4,14 +4,18 @@
 //! It speaks the host's wire to the byte and reacts as recordings of the host show. What becomes of outputs and return values is
 //! the caller's business.
 
+mod aggregator;
 mod dispatcher;
 mod environment;
 mod exception;
 mod http_client;
 mod invocation;
+mod lifecycle;
+mod line;
 mod log;
 mod options;
 mod reply;
+mod rows;
 pub(in crate::emulator) mod texts;
 mod variables;
 mod worker_channel;
@@ -23,14 +27,18 @@ use std::{
     time::Duration,
 };
 
-use tokio::{net::TcpSocket, sync::watch};
+use tokio::{net::TcpSocket, sync::watch, time::sleep};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use self::aggregator::{Aggregator, FLUSH_EVERY};
 
 pub mod binding_data;
 
 pub use exception::Exception;
-pub use invocation::{Call, InvocationOutcome, Verify};
-pub use log::{Echo, HostLog, Identity, Level, LogLine, Scope};
+pub use invocation::{Begun, Call, InvocationOutcome, Unanswered, Verify};
+pub use lifecycle::Lifecycle;
+pub use line::{Level, LogLine, Scope};
+pub use log::{BlobLookup, Echo, HostLog, HttpCall, Identity};
 pub use options::{APP_NAME, HostOptions};
 pub use reply::Reply;
 
@@ -41,6 +49,10 @@ mod version {
     pub(super) const SDK: &str = "azurefunctions: 4.1037.0.0";
     /// The same in the rows of the host's own HTTP calls.
     pub(super) const HTTP_SDK: &str = "rdddsc:2.23.0-29";
+    /// The same in the rows of what the host asks of storage.
+    pub(super) const AZURE_SDK: &str = "rdddsaz:2.23.0-29";
+    /// The same in the rows of the host's metrics.
+    pub(super) const METRIC_SDK: &str = "af_azurefunctions: 4.1037.0.0";
 }
 
 /// The dispatcher's state, in the host's words.
@@ -68,6 +80,7 @@ struct Inner {
     errors: Mutex<Vec<dispatcher::CountedError>>,
     restarting: tokio::sync::Mutex<()>,
     gave_up: watch::Sender<Option<String>>,
+    results: Aggregator,
     closing: CancellationToken,
     tasks: TaskTracker,
 }
@@ -88,11 +101,13 @@ impl Host {
             errors: Mutex::default(),
             restarting: tokio::sync::Mutex::default(),
             gave_up: watch::Sender::new(None),
+            results: Aggregator::default(),
             closing: CancellationToken::new(),
             tasks: TaskTracker::new(),
         };
         let host = Self { inner: Arc::new(inner) };
         host.start_channel();
+        host.inner.tasks.spawn(host.clone().tell_results());
         Ok(host)
     }
 
@@ -119,6 +134,14 @@ impl Host {
         self.inner.tasks.close();
         // A process the handler left behind may hold its pipes open for ever.
         let _ = tokio::time::timeout(Duration::from_secs(1), self.inner.tasks.wait()).await;
+        self.inner.results.flush(&self.inner.log);
+    }
+
+    /// Until the host is closed: from then on each result is told when the last ones are in.
+    async fn tell_results(self) {
+        while self.inner.closing.run_until_cancelled(sleep(FLUSH_EVERY)).await.is_some() {
+            self.inner.results.flush(&self.inner.log);
+        }
     }
 
     fn channel(&self) -> Option<Arc<worker_channel::WorkerChannel>> {

@@ -13,13 +13,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{
-    environment,
-    exception::Exception,
-    log::{HostLog, Level},
-    options::HostOptions,
-    variables::Variables,
-};
+use super::{environment, exception::Exception, line::Level, log::HostLog, options::HostOptions, variables::Variables};
 
 /// Prefix of console lines meant for the host rather than for the user.
 const CONSOLE_LOG_PREFIX: &str = "LanguageWorkerConsoleLog";

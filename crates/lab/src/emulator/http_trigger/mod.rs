@@ -19,12 +19,14 @@ use uuid::Uuid;
 
 use self::{request::Received, route::Route};
 use super::{
-    host::{Call, Host, HostLog, Level, binding_data},
+    host::{Begun, Call, Host, HostLog, Level, Reply, binding_data},
     task_hub::{StartError, TaskHub},
 };
 use crate::app::{AppError, FunctionJson, HostSettings, ScriptRoot, function_json::text};
 use custom_handler::wire::WEBHOOK_PATH;
 
+/// Why the host runs a function that was called over HTTP.
+const REASON: &str = "This function was programmatically called via the host APIs.";
 const LOG_CATEGORY: &str = "Microsoft.Azure.WebJobs.Script.WebHost.Middleware.ExceptionMiddleware";
 
 /// The functions that can be called over HTTP.
@@ -71,6 +73,16 @@ impl HttpFunctions {
         self.functions.iter().map(|it| format!("{} {}", it.route.methods(), it.route)).collect()
     }
 
+    /// The host's line about each.
+    pub(super) fn mapped(&self) -> Vec<String> {
+        let mapped = |it: &Arc<HttpFunction>| {
+            let route = it.route.to_string();
+            let route = route.trim_start_matches('/');
+            format!("Mapped function route '{route}' [{}] to '{}'", it.route.listed_methods(), it.name)
+        };
+        self.functions.iter().map(mapped).collect()
+    }
+
     /// Serves them at an address, which is also what a durable client is told: whoever calls must not choose where the handler sends
     /// its own requests.
     pub fn router(self, address: SocketAddr, host: Host, log: HostLog, hub: Option<TaskHub>) -> Router {
@@ -115,42 +127,56 @@ struct Invoker {
 }
 
 async fn serve(State(invoker): State<Invoker>, method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
+    let begun = Begun::now();
     let found = invoker.functions.functions.iter().find_map(|it| Some((it, it.route.matches(&method, uri.path())?)));
     let Some((function, parameters)) = found else { return StatusCode::NOT_FOUND.into_response() };
     let received = Received { method: &method, uri: &uri, headers: &headers, body: &body, parameters };
-    let (function, call) = (Arc::clone(function), invoker.call(function, &received));
+    let (function, call) = (Arc::clone(function), invoker.call(function, &received, begun));
     let invocation = invoker.invocations.clone().spawn(async move { invoker.invoke(&function, call).await });
     invocation.await.unwrap_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response())
 }
 
 impl Invoker {
-    fn call(&self, function: &HttpFunction, received: &Received<'_>) -> Call {
+    fn call(&self, function: &HttpFunction, received: &Received<'_>, begun: Begun) -> Call {
         let mut data = Map::from_iter([(function.request.clone(), received.data())]);
         if let (Some(binding), Some(hub)) = (&function.client_in, &self.hub) {
             data.insert(binding.clone(), client_value(hub, self.address));
         }
         Call {
             function: function.name.clone(),
-            reason: "This function was programmatically called via the host APIs.".to_owned(),
+            reason: REASON.to_owned(),
             data,
             metadata: received.metadata(),
+            http: Some(received.described(REASON)),
+            begun: Some(begun),
             ..Call::default()
         }
     }
 
     async fn invoke(&self, function: &HttpFunction, call: Call) -> Response {
-        let outcome = self.host.invoke(call).await;
-        let Some(reply) = outcome.reply else { return StatusCode::INTERNAL_SERVER_ERROR.into_response() };
+        let mut outcome = self.host.invoke(call).await;
+        let (response, with_outputs) = self.respond(function, outcome.reply.as_ref()).await;
+        if let Some(request) = outcome.unanswered.take() {
+            self.host.answered(request, response.status().as_u16(), with_outputs);
+        }
+        response
+    }
+
+    /// The answer, and whether the function's outputs could be put where they belong.
+    async fn respond(&self, function: &HttpFunction, reply: Option<&Reply>) -> (Response, bool) {
+        let failed = || StatusCode::INTERNAL_SERVER_ERROR.into_response();
+        let Some(reply) = reply else { return (failed(), true) };
         if let (Some(binding), Some(hub)) = (&function.client_out, &self.hub)
             && let Err(error) = start_all(hub, reply.outputs.get(binding)).await
         {
             self.log.write(LOG_CATEGORY, Level::Error, format!("{}: {error}", function.name));
-            return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+            return (failed(), false);
         }
-        answer::to_caller(&reply, function.response.as_deref()).unwrap_or_else(|why| {
+        let response = answer::to_caller(reply, function.response.as_deref()).unwrap_or_else(|why| {
             self.log.write(LOG_CATEGORY, Level::Error, format!("{}: {why}", function.name));
-            StatusCode::INTERNAL_SERVER_ERROR.into_response()
-        })
+            failed()
+        });
+        (response, true)
     }
 }
 

@@ -4,7 +4,7 @@ use axum::http::{HeaderMap, Method, Uri, header};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Map, Value, json};
 
-use crate::emulator::host::{binding_data::encoded, texts::properties};
+use crate::emulator::host::{HttpCall, binding_data::encoded, texts::properties};
 
 /// Headers the server knows by name, in the order in which it tells them; the others follow as they came, the length of the body
 /// between them.
@@ -42,6 +42,17 @@ pub(super) struct Received<'a> {
 impl Received<'_> {
     fn host(&self) -> &str {
         self.headers.get(header::HOST).and_then(|it| it.to_str().ok()).unwrap_or("localhost")
+    }
+
+    /// What the row of the request says. The query is left out, as the host does: it may hold a key.
+    pub(super) fn described(&self, reason: &str) -> HttpCall {
+        let path = self.uri.path().to_owned();
+        HttpCall {
+            method: self.method.to_string(),
+            url: format!("http://{}{path}", self.host()),
+            path,
+            reason: reason.to_owned(),
+        }
     }
 
     /// The value of the trigger's binding.

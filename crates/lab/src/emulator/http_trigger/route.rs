@@ -34,6 +34,11 @@ impl Route {
         if self.methods.is_empty() { "any".to_owned() } else { self.methods.join(",") }
     }
 
+    /// The same, as the host lists them.
+    pub(super) fn listed_methods(&self) -> String {
+        if self.methods.is_empty() { "all".to_owned() } else { self.methods.join(",").to_lowercase() }
+    }
+
     /// The parameters of a path that is meant; a missing one is `None`.
     pub(super) fn matches(&self, method: &Method, path: &str) -> Option<Values> {
         let is_answered = self.methods.is_empty() || self.methods.iter().any(|it| it == method.as_str());
