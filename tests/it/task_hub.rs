@@ -39,7 +39,7 @@ pub(crate) fn one_activity(request: &Sent) -> Option<(u16, &'static str, String)
         Some(EventType::TaskCompleted(it)) => it.result.clone(),
         _ => None,
     });
-    let schedule = ActionType::ScheduleTask(TaskScheduled::new("act".to_owned(), None));
+    let schedule = ActionType::ScheduleTask(ScheduleTask::new("act".to_owned(), None));
     answered(match result {
         None => vec![OrchestratorAction::new(0, Some(schedule))],
         Some(result) => vec![completion(1, &result)],
@@ -137,7 +137,7 @@ async fn each_bad_answer_ends_the_instance_as_recorded() {
 #[tokio::test]
 async fn an_activity_whose_handler_hangs_up_has_failed_and_is_not_run_again() {
     let schedule =
-        OrchestratorAction::new(0, Some(ActionType::ScheduleTask(TaskScheduled::new("act".to_owned(), None))));
+        OrchestratorAction::new(0, Some(ActionType::ScheduleTask(ScheduleTask::new("act".to_owned(), None))));
     let calls = std::cell::Cell::new(0);
     let answer = |request: &Sent| {
         if request.line.contains("/act") {

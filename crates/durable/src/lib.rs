@@ -55,6 +55,6 @@ mod engine;
 
 pub use engine::{
     Activity, ActivityError, AsCompleted, Carry, Context, Durable, Either, Error, Level, LogLine, Retried, RetryPolicy,
-    Task, Timer, Turn, TurnOutcome, all, any, as_completed, envelope, error_chain, fan_out, history, protocol, replay,
-    replay_encoded, select, select_all, try_all, types,
+    Task, Timer, Turn, TurnOutcome, all, any, as_completed, compare_versions, envelope, error_chain, fan_out, history,
+    protocol, replay, replay_encoded, select, select_all, try_all, types,
 };

@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, fmt, rc::Rc};
 
-use super::protocol::{ActionType, SubOrchestration, TaskScheduled};
+use super::protocol::{ActionType, ScheduleTask, SubOrchestration};
 
 /// An activity or a child, as it is asked for; a retry asks for it again.
 #[derive(Clone, Debug)]
@@ -47,10 +47,12 @@ impl Rest {
         let (version, input) = (self.version.map(|it| it.as_ref().to_owned()), self.input);
         let name = attempt.name().to_owned();
         match self.child {
-            Some(instance_id) => {
-                ActionType::CreateSubOrchestration(SubOrchestration { instance_id, name, version, input })
-            }
-            None => ActionType::ScheduleTask(TaskScheduled { name, version, input }),
+            Some(instance_id) => ActionType::CreateSubOrchestration(SubOrchestration::with(|set| {
+                (set.instance_id, set.name, set.version, set.input) = (instance_id, name, version, input);
+            })),
+            None => ActionType::ScheduleTask(ScheduleTask::with(|set| {
+                (set.name, set.version, set.input) = (name, version, input);
+            })),
         }
     }
 }
@@ -63,7 +65,7 @@ impl Attempt {
             ActionType::CreateSubOrchestration(it) => Some(Self::Child(it.name.clone().into())),
             ActionType::CreateTimer(_) => Some(Self::Timer),
             ActionType::SendEvent(it) => Some(Self::Event(it.name.clone())),
-            ActionType::CompleteOrchestration(_) => None,
+            _ => None,
         }
     }
 

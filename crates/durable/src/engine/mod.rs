@@ -33,3 +33,4 @@ pub use retry::RetryPolicy;
 pub use state::Carry;
 pub use task::{Durable, Retried, Task, Timer};
 pub use turn::{Level, LogLine, Turn, TurnOutcome};
+pub use version::compare as compare_versions;

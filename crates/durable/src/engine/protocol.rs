@@ -15,6 +15,9 @@ pub use super::failure::FailureDetails;
 /// Values by name: `map<string, google.protobuf.Value>`.
 pub type Properties = BTreeMap<String, Value>;
 
+/// Texts by name: `map<string, string>`.
+pub type Tags = BTreeMap<String, String>;
+
 /// Gives a message its constructors.
 macro_rules! constructors {
     ($($message:ident($($field:ident: $type:ty),*);)*) => {
@@ -51,6 +54,7 @@ constructors! {
     OrchestrationInstance(instance_id: String, execution_id: Option<String>);
     OrchestratorAction(id: i32, action_type: Option<ActionType>);
     Reason(input: Option<String>);
+    ScheduleTask(name: String, input: Option<String>);
     SendEvent(instance: Option<OrchestrationInstance>, name: String, data: Option<String>);
     SubOrchestration(instance_id: String, name: String, input: Option<String>);
     TaskCompleted(task_scheduled_id: i32, result: Option<String>);
@@ -67,6 +71,7 @@ setters!(
     OrchestratorRequest,
     OrchestratorResponse,
     ParentInstance,
+    ScheduleTask,
     SubOrchestration,
     TaskScheduled
 );
@@ -171,6 +176,8 @@ impl OrchestratorRequest {
     pub const DEFAULT_VERSION: &str = "defaultVersion";
     /// Property: whether the past events are all there, a boolean.
     pub const INCLUDE_STATE: &str = "IncludeState";
+    /// Property: the instance this one is a restart of, a text; absent in all others.
+    pub const SOURCE_INSTANCE_ID: &str = "sourceInstanceId";
 }
 
 /// How long entity messages may be reordered.
@@ -322,6 +329,9 @@ pub struct ExecutionStarted {
     /// Set in a child.
     #[prost(message, optional, tag = "5")]
     pub parent_instance: Option<ParentInstance>,
+    /// What its starter attached to it.
+    #[prost(btree_map = "string, string", tag = "9")]
+    pub tags: Tags,
 }
 
 /// See [`EventType::ExecutionCompleted`].
@@ -348,6 +358,9 @@ pub struct TaskScheduled {
     /// JSON text; left out of history by default.
     #[prost(message, optional, tag = "3")]
     pub input: Option<String>,
+    /// Those of the action.
+    #[prost(btree_map = "string, string", tag = "5")]
+    pub tags: Tags,
 }
 
 /// See [`EventType::TaskCompleted`] and [`EventType::SubOrchestrationInstanceCompleted`].
@@ -387,6 +400,9 @@ pub struct SubOrchestration {
     pub version: Option<String>,
     #[prost(message, optional, tag = "4")]
     pub input: Option<String>,
+    /// Of the child; the event has none.
+    #[prost(btree_map = "string, string", tag = "6")]
+    pub tags: Tags,
 }
 
 /// A timer: [`EventType::TimerCreated`] and [`ActionType::CreateTimer`].
@@ -439,7 +455,7 @@ pub struct OrchestratorAction {
     /// Unique in the execution; becomes the event id of what is written for it.
     #[prost(int32, tag = "1")]
     pub id: i32,
-    #[prost(oneof = "ActionType", tags = "2, 3, 4, 5, 6")]
+    #[prost(oneof = "ActionType", tags = "2, 3, 4, 5, 6, 7, 8, 9")]
     pub action_type: Option<ActionType>,
 }
 
@@ -447,7 +463,7 @@ pub struct OrchestratorAction {
 #[non_exhaustive]
 pub enum ActionType {
     #[prost(message, tag = "2")]
-    ScheduleTask(TaskScheduled),
+    ScheduleTask(ScheduleTask),
     #[prost(message, tag = "3")]
     CreateSubOrchestration(SubOrchestration),
     #[prost(message, tag = "4")]
@@ -458,6 +474,30 @@ pub enum ActionType {
     /// The end of this execution.
     #[prost(message, tag = "6")]
     CompleteOrchestration(CompleteOrchestration),
+    /// Refused by the extension.
+    #[prost(message, tag = "7")]
+    TerminateOrchestration(Nothing),
+    /// A message for an entity; what it says is of no use here.
+    #[prost(message, tag = "8")]
+    SendEntityMessage(Nothing),
+    /// Refused by the extension.
+    #[prost(message, tag = "9")]
+    RewindOrchestration(Nothing),
+}
+
+/// See [`ActionType::ScheduleTask`]. [`TaskScheduled`] has its tags in another field.
+#[derive(Clone, Eq, Message, PartialEq)]
+#[non_exhaustive]
+pub struct ScheduleTask {
+    #[prost(string, tag = "1")]
+    pub name: String,
+    #[prost(message, optional, tag = "2")]
+    pub version: Option<String>,
+    /// JSON text.
+    #[prost(message, optional, tag = "3")]
+    pub input: Option<String>,
+    #[prost(btree_map = "string, string", tag = "4")]
+    pub tags: Tags,
 }
 
 /// See [`ActionType::SendEvent`].
@@ -491,6 +531,9 @@ pub struct CompleteOrchestration {
     pub carryover_events: Vec<HistoryEvent>,
     #[prost(message, optional, boxed, tag = "6")]
     pub failure_details: Option<Box<FailureDetails>>,
+    /// Read by the extension only to refuse reserved ones.
+    #[prost(btree_map = "string, string", tag = "7")]
+    pub tags: Tags,
 }
 
 /// State of an instance.

@@ -4,7 +4,8 @@ use std::cmp::Ordering;
 
 /// Compares as Durable's versioning does: no version is below any, dotted numbers go by number, the rest as text without regard to
 /// case (`TaskOrchestrationVersioningUtils.CompareVersions` of microsoft/durabletask-dotnet).
-pub(super) fn compare(one: &str, other: &str) -> Ordering {
+#[must_use]
+pub fn compare(one: &str, other: &str) -> Ordering {
     match (one.is_empty(), other.is_empty()) {
         (true, true) => Ordering::Equal,
         (true, false) => Ordering::Less,

@@ -8,6 +8,7 @@ pub(crate) fn request(json: &Value) -> OrchestratorRequest {
         set.instance_id = text(&json["instanceId"]);
         set.past_events = events(&json["pastEvents"]);
         set.new_events = events(&json["newEvents"]);
+        set.properties = properties(&json["properties"]);
     })
 }
 
@@ -47,19 +48,21 @@ fn event(json: &Value) -> HistoryEvent {
                 text(&body["orchestrationInstance"]["instanceId"]),
                 wrapped(&body["orchestrationInstance"]["executionId"]),
             ));
-            set.parent_instance = None;
+            set.parent_instance = parent(&body["parentInstance"]);
+            set.tags = tags(&body["tags"]);
         }))),
         "executionTerminated" => E::ExecutionTerminated(reason),
         "executionSuspended" => E::ExecutionSuspended(reason),
         "executionResumed" => E::ExecutionResumed(reason),
-        "taskScheduled" => E::TaskScheduled(TaskScheduled::new(name, None)),
+        "taskScheduled" => E::TaskScheduled(TaskScheduled::with(|set| {
+            (set.name, set.input) = (name, wrapped(&body["input"]));
+            (set.version, set.tags) = (wrapped(&body["version"]), tags(&body["tags"]));
+        })),
         "taskCompleted" => E::TaskCompleted(completed),
         "taskFailed" => E::TaskFailed(failed),
         "subOrchestrationInstanceCompleted" => E::SubOrchestrationInstanceCompleted(completed),
         "subOrchestrationInstanceFailed" => E::SubOrchestrationInstanceFailed(failed),
-        "subOrchestrationInstanceCreated" => {
-            E::SubOrchestrationInstanceCreated(Box::new(SubOrchestration::new(text(&body["instanceId"]), name, None)))
-        }
+        "subOrchestrationInstanceCreated" => E::SubOrchestrationInstanceCreated(Box::new(child(name, body))),
         "timerCreated" => E::TimerCreated(TimerCreated::new(time(&body["fireAt"]))),
         "timerFired" => E::TimerFired(TimerFired::new(time(&body["fireAt"]), id(&body["timerId"]))),
         "eventRaised" => E::EventRaised(EventRaised::new(name, wrapped(&body["input"]))),
@@ -67,6 +70,12 @@ fn event(json: &Value) -> HistoryEvent {
             let instance_id = text(&body["instanceId"]);
             E::EventSent(EventSent::new(instance_id, name, wrapped(&body["input"])))
         }
+        "executionCompleted" => E::ExecutionCompleted(ExecutionCompleted::with(|set| {
+            set.orchestration_status = id(&body["orchestrationStatus"]);
+            set.result = wrapped(&body["result"]);
+            set.failure_details = details(&body["failureDetails"]);
+        })),
+        "genericEvent" => E::GenericEvent(Reason::new(wrapped(&body["data"]))),
         other => panic!("{other} is not in any recording"),
     };
     HistoryEvent::new(id(&json["eventId"]), time(&json["timestamp"]), Some(event_type))
@@ -74,20 +83,17 @@ fn event(json: &Value) -> HistoryEvent {
 
 fn action(json: &Value) -> OrchestratorAction {
     use ActionType as A;
-    let (kind, body) = json
-        .as_object()
-        .unwrap()
-        .iter()
-        .find(|(name, _)| *name != "id")
-        .map(|(name, body)| (name.as_str(), body))
-        .unwrap();
+    let Some((kind, body)) = json.as_object().unwrap().iter().find(|(name, _)| *name != "id") else {
+        return OrchestratorAction::new(id(&json["id"]), None);
+    };
     let name = text(&body["name"]);
-    let action_type = match kind {
-        "scheduleTask" => A::ScheduleTask(TaskScheduled::new(name, wrapped(&body["input"]))),
+    let action_type = match kind.as_str() {
+        "scheduleTask" => A::ScheduleTask(ScheduleTask::with(|set| {
+            (set.name, set.input) = (name, wrapped(&body["input"]));
+            (set.version, set.tags) = (wrapped(&body["version"]), tags(&body["tags"]));
+        })),
         "createTimer" => A::CreateTimer(TimerCreated::new(time(&body["fireAt"]))),
-        "createSubOrchestration" => {
-            A::CreateSubOrchestration(SubOrchestration::new(text(&body["instanceId"]), name, wrapped(&body["input"])))
-        }
+        "createSubOrchestration" => A::CreateSubOrchestration(child(name, body)),
         "sendEvent" => A::SendEvent(SendEvent::new(
             Some(OrchestrationInstance::new(text(&body["instance"]["instanceId"]), None)),
             name,
@@ -98,7 +104,11 @@ fn action(json: &Value) -> OrchestratorAction {
             set.result = wrapped(&body["result"]);
             set.carryover_events = events(&body["carryoverEvents"]);
             set.failure_details = details(&body["failureDetails"]);
+            set.new_version = wrapped(&body["newVersion"]);
+            set.tags = tags(&body["tags"]);
         })),
+        "terminateOrchestration" => A::TerminateOrchestration(Nothing::default()),
+        "rewindOrchestration" => A::RewindOrchestration(Nothing::default()),
         other => panic!("{other} is not in any recording"),
     };
     OrchestratorAction::new(id(&json["id"]), Some(action_type))
@@ -111,8 +121,43 @@ fn details(json: &Value) -> Option<Box<FailureDetails>> {
         set.error_message = text(&json["errorMessage"]);
         set.stack_trace = wrapped(&json["stackTrace"]);
         set.inner_failure = details(&json["innerFailure"]);
-        set.is_non_retriable = false;
+        set.is_non_retriable = json["isNonRetriable"] == true;
+        set.properties = properties(&json["properties"]);
     })))
+}
+
+fn child(name: String, body: &Value) -> SubOrchestration {
+    SubOrchestration::with(|set| {
+        (set.instance_id, set.name, set.input) = (text(&body["instanceId"]), name, wrapped(&body["input"]));
+        (set.version, set.tags) = (wrapped(&body["version"]), tags(&body["tags"]));
+    })
+}
+
+fn parent(json: &Value) -> Option<ParentInstance> {
+    json.as_object()?;
+    let instance = &json["orchestrationInstance"];
+    Some(ParentInstance::with(|set| {
+        set.task_scheduled_id = id(&json["taskScheduledId"]);
+        (set.name, set.version) = (wrapped(&json["name"]), wrapped(&json["version"]));
+        let execution_id = wrapped(&instance["executionId"]);
+        set.orchestration_instance = Some(OrchestrationInstance::new(text(&instance["instanceId"]), execution_id));
+    }))
+}
+
+fn tags(json: &Value) -> Tags {
+    json.as_object().into_iter().flatten().map(|(name, value)| (name.clone(), text(value))).collect()
+}
+
+fn properties(json: &Value) -> Properties {
+    let value = |json: &Value| {
+        if let Some(text) = json["stringValue"].as_str() {
+            return ValueKind::String(text.to_owned());
+        }
+        json["boolValue"]
+            .as_bool()
+            .map_or_else(|| ValueKind::Number(json["numberValue"].as_f64().unwrap()), ValueKind::Bool)
+    };
+    json.as_object().into_iter().flatten().map(|(name, it)| (name.clone(), value(it).into())).collect()
 }
 
 fn text(json: &Value) -> String {

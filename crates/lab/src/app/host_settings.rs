@@ -35,8 +35,40 @@ pub struct HostSettings {
     pub hub_name: String,
     pub max_orchestrations: usize,
     pub max_activities: usize,
+    /// Whether histories have the inputs of activities and children.
+    pub stores_inputs: bool,
+    pub versions: Versions,
     /// Whether a commit of the task hub waits for the disk. Ours alone: the Azure Storage provider has nothing to choose.
     pub commits_to_disk: bool,
+}
+
+/// Which versions of instances an app runs, and what becomes of the others (durable extension: `DurableTaskOptions`).
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Versions {
+    /// Of the app, and of instances that are started without one.
+    pub of_app: Option<String>,
+    pub match_strategy: VersionMatch,
+    pub failure_strategy: VersionFailure,
+}
+
+/// Which versions are run.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum VersionMatch {
+    All,
+    /// The app's alone.
+    Strict,
+    /// The app's and those below it.
+    #[default]
+    CurrentOrOlder,
+}
+
+/// What becomes of an instance whose version is not run.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum VersionFailure {
+    /// It waits for an app that runs it.
+    #[default]
+    Reject,
+    Fail,
 }
 
 impl Default for HostSettings {
@@ -54,6 +86,8 @@ impl Default for HostSettings {
             hub_name: "TestHubName".to_owned(),
             max_orchestrations: DURABLE_PER_CORE * cores,
             max_activities: DURABLE_PER_CORE * cores,
+            stores_inputs: false,
+            versions: Versions::default(),
             commits_to_disk: false,
         }
     }
@@ -78,6 +112,7 @@ impl HostSettings {
     pub fn without_executable(host: &HostJson) -> Result<Self, Unreadable> {
         let usual = Self::default();
         host.list(&["functions"])?;
+        refuse_extended_sessions(host)?;
         let count = |path: &[&str], usual: usize| Ok(host.number(path, COUNT)?.map_or(usual, |it| it as usize));
         let flag = |name: &str| Ok(host.flag(&["customHandler", name])?.unwrap_or_default());
         let of_hub = |name: &'static str| ["extensions", "durableTask", name];
@@ -93,6 +128,8 @@ impl HostSettings {
             hub_name: host.text(&of_hub("hubName"))?.unwrap_or(usual.hub_name),
             max_orchestrations: count(&of_hub("maxConcurrentOrchestratorFunctions"), usual.max_orchestrations)?,
             max_activities: count(&of_hub("maxConcurrentActivityFunctions"), usual.max_activities)?,
+            stores_inputs: host.flag(&of_hub("storeInputsInOrchestrationHistory"))?.unwrap_or_default(),
+            versions: versions(host)?,
             commits_to_disk: commits_to_disk(host)?,
             start: usual.start,
             arguments: usual.arguments,
@@ -124,6 +161,42 @@ fn initialization_timeout(host: &HostJson) -> Result<Duration, Unreadable> {
         Duration::MAX => Err(host.unreadable(&place, "is negative")),
         timeout => Ok(timeout),
     }
+}
+
+/// The host does not start a custom handler with them [recorded].
+fn refuse_extended_sessions(host: &HostJson) -> Result<(), Unreadable> {
+    let place = ["extensions", "durableTask", "extendedSessionsEnabled"];
+    match host.flag(&place)? {
+        Some(true) => Err(host.unreadable(&place, "is true, which only .NET apps may have: the host would not start")),
+        _ => Ok(()),
+    }
+}
+
+fn versions(host: &HostJson) -> Result<Versions, Unreadable> {
+    let of_hub = |name: &'static str| ["extensions", "durableTask", name];
+    let matches = [
+        ("None", VersionMatch::All),
+        ("Strict", VersionMatch::Strict),
+        ("CurrentOrOlder", VersionMatch::CurrentOrOlder),
+    ];
+    let failures = [("Reject", VersionFailure::Reject), ("Fail", VersionFailure::Fail)];
+    Ok(Versions {
+        of_app: host.text(&of_hub("defaultVersion"))?.filter(|it| !it.is_empty()),
+        match_strategy: choice(host, &of_hub("versionMatchStrategy"), &matches)?,
+        failure_strategy: choice(host, &of_hub("versionFailureStrategy"), &failures)?,
+    })
+}
+
+/// One of an enumeration's names in any case, or its number, as .NET's binder reads them.
+fn choice<T: Copy + Default>(host: &HostJson, place: &[&str], choices: &[(&str, T)]) -> Result<T, Unreadable> {
+    let Some(text) = host.text(place)? else { return Ok(T::default()) };
+    let text = text.trim();
+    let is_meant = |number: usize, name: &str| name.eq_ignore_ascii_case(text) || number.to_string() == text;
+    let chosen = choices.iter().enumerate().find(|(number, (name, _))| is_meant(*number, name));
+    chosen.map(|(_, (_, it))| *it).ok_or_else(|| {
+        let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
+        host.unreadable(place, format_args!("is none of {}", names.join(", ")))
+    })
 }
 
 fn commits_to_disk(host: &HostJson) -> Result<bool, Unreadable> {
@@ -163,6 +236,18 @@ mod tests {
     }
 
     #[test]
+    fn strategies_for_versions_are_read_in_any_case_and_others_are_named() {
+        let of_hub = |options: &str| read(&format!("{{\"extensions\": {{\"durableTask\": {options}}}}}"));
+        assert_eq!(of_hub("{}").unwrap().versions, Versions::default());
+        let options = r#"{"defaultVersion": "2.0", "versionMatchStrategy": "0", "versionFailureStrategy": "fail"}"#;
+        let (of_app, match_strategy) = (Some("2.0".to_owned()), VersionMatch::All);
+        let wanted = Versions { of_app, match_strategy, failure_strategy: VersionFailure::Fail };
+        assert_eq!(of_hub(options).unwrap().versions, wanted);
+        let said = of_hub(r#"{"versionMatchStrategy": "Exact"}"#).unwrap_err();
+        assert!(said.ends_with("versionMatchStrategy is none of None, Strict, CurrentOrOlder"), "{said}");
+    }
+
+    #[test]
     fn what_cannot_be_read_is_no_default() {
         for (place, value) in [
             ("functionTimeout", "\"00:00:00.5\""),
@@ -182,6 +267,12 @@ mod tests {
             ("extensions.durableTask.maxConcurrentActivityFunctions", "99999999999999999999999"),
             ("extensions.durableTask.maxConcurrentOrchestratorFunctions", "\"many\""),
             ("extensions.durableTask.storageProvider.synchronous", "\"OFF\""),
+            ("extensions.durableTask.extendedSessionsEnabled", "true"),
+            ("extensions.durableTask.storeInputsInOrchestrationHistory", "\"maybe\""),
+            ("extensions.durableTask.defaultVersion", "[]"),
+            ("extensions.durableTask.versionMatchStrategy", "\"Exact\""),
+            ("extensions.durableTask.versionMatchStrategy", "7"),
+            ("extensions.durableTask.versionFailureStrategy", "\"\""),
         ] {
             let names: Vec<&str> = place.split('.').collect();
             let inside =

@@ -17,7 +17,7 @@ pub mod stage;
 
 pub use error::AppError;
 pub use function_json::{FunctionJson, is_binding};
-pub use host_settings::HostSettings;
+pub use host_settings::{HostSettings, VersionFailure, VersionMatch, Versions};
 pub use script_root::ScriptRoot;
 pub use source::AppSource;
 pub(crate) use source::Start;

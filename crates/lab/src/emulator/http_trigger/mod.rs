@@ -20,7 +20,7 @@ use uuid::Uuid;
 use self::{request::Received, route::Route};
 use super::{
     host::{Begun, Call, Host, HostLog, Level, Reply, binding_data},
-    task_hub::{StartError, TaskHub},
+    task_hub::{Client, Start, StartError, TaskHub},
 };
 use crate::app::{AppError, FunctionJson, HostSettings, ScriptRoot, function_json::text};
 use custom_handler::wire::WEBHOOK_PATH;
@@ -213,7 +213,8 @@ async fn start_all(hub: &TaskHub, output: Option<&Value>) -> Result<(), StartErr
         let input = Some(&start["Input"]).filter(|it| !it.is_null()).map(Value::to_string);
         let name = start["FunctionName"].as_str().unwrap_or_default();
         hub.check_orchestrator(name)?;
-        hub.start_instance(name, &id, input).await?;
+        let (name, client) = (name.to_owned(), Client::OutputBinding);
+        hub.create_instance(Start { name, instance_id: id, input, version: None, client }).await?;
     }
     Ok(())
 }

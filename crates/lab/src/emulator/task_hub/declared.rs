@@ -1,7 +1,7 @@
 //! Which durable functions an app declares, and how `host.json` sets the hub up.
 
 use super::store::Durability;
-use crate::app::{FunctionJson, ScriptRoot, function_json::text};
+use crate::app::{FunctionJson, ScriptRoot, Versions, function_json::text};
 
 /// How a hub works.
 #[derive(Clone, Debug)]
@@ -9,6 +9,9 @@ pub struct HubOptions {
     pub name: String,
     pub max_orchestrations: usize,
     pub max_activities: usize,
+    /// Whether histories have the inputs of activities and children.
+    pub stores_inputs: bool,
+    pub versions: Versions,
     /// When a commit counts.
     pub durability: Durability,
 }
@@ -22,6 +25,8 @@ impl HubOptions {
             name: settings.hub_name,
             max_orchestrations: settings.max_orchestrations,
             max_activities: settings.max_activities,
+            stores_inputs: settings.stores_inputs,
+            versions: settings.versions,
             durability: if settings.commits_to_disk { Durability::Machine } else { Durability::default() },
         }
     }
@@ -48,14 +53,9 @@ impl DurableFunctions {
         self.orchestrators.is_empty() && self.activities.is_empty()
     }
 
-    /// An orchestrator's name as it is declared: clients may write it in another case.
-    pub(super) fn orchestrator(&self, name: &str) -> Option<&str> {
-        Some(find(&self.orchestrators, name)?.0.as_str())
-    }
-
-    /// The binding of an orchestrator's trigger.
-    pub(super) fn orchestrator_binding(&self, name: &str) -> Option<&str> {
-        Some(find(&self.orchestrators, name)?.1.as_str())
+    /// An orchestrator's declared name (clients may write it in another case), and the binding of its trigger.
+    pub(super) fn orchestrator(&self, name: &str) -> Option<(&str, &str)> {
+        find(&self.orchestrators, name).map(|(name, binding)| (name.as_str(), binding.as_str()))
     }
 
     /// An activity's declared name, and the binding of its trigger.

@@ -72,7 +72,7 @@ impl TaskHub {
         let consumed = messages.iter().map(|it| it.id).collect();
         let mut new = vec![event(-1, EventType::OrchestratorStarted(Nothing::default()))];
         new.extend(messages.into_iter().map(|it| it.event));
-        let mut outcome = EpisodeOutcome::new(instance, past.len(), consumed);
+        let mut outcome = EpisodeOutcome::new(instance, past.len(), consumed, self.inner.options.stores_inputs);
         let mut given = Given { past, new };
         let mut spent = Duration::ZERO;
         let mut cost = (given.past.len(), given.new.len());
@@ -81,7 +81,10 @@ impl TaskHub {
             let answer = self.call_orchestrator(&outcome.instance, &mut given).await;
             spent += called.elapsed();
             cost.1 = given.new.len();
-            let Some(answer) = answer else { return Ok(Ended::GivenUp) };
+            let answer = match answer {
+                Ok(answer) => answer,
+                Err(ended) => return Ok(ended),
+            };
             match outcome.apply(given, answer) {
                 Some(next) => given = next,
                 None => break,

@@ -4,23 +4,40 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use prost::Message;
 use serde_json::{Map, Value};
 
-use super::{Instance, StartError, TaskHub};
+use super::{Ended, Instance, StartError, TaskHub, again::SOURCE_TAG};
 use crate::emulator::host::{Call, Exception, InvocationOutcome, Reply};
+use custom_handler::clock;
 use durable::protocol::{
-    ActionType, CompleteOrchestration, EntityParameters, FailureDetails, HistoryEvent, OrchestrationStatus,
-    OrchestratorAction, OrchestratorRequest, OrchestratorResponse, Timestamp,
+    ActionType, CompleteOrchestration, EntityParameters, EventType, ExecutionStarted, FailureDetails, HistoryEvent,
+    OrchestrationStatus, OrchestratorAction, OrchestratorRequest, OrchestratorResponse, Properties, Tags, Timestamp,
+    ValueKind,
 };
+use time::{Duration, OffsetDateTime};
 
 /// `entityMessageReorderWindow`: always sent.
 const REORDER_WINDOW: Timestamp = Timestamp::new(1800, 0);
 /// A failure whose cause is of this type is taken back and tried again (extension: `RemoteOrchestratorContext.cs`).
 const OUT_OF_MEMORY: &str = "System.OutOfMemoryException";
+/// Longest custom status (extension: `RemoteOrchestratorContext.cs`); it counts UTF-16.
+const LARGEST_STATUS_BYTES: usize = 16 * 1024;
+/// Longest time a message of Azure's queues stays hidden. The real hub retries a timer beyond it for ever.
+const LONGEST_TIMER: Duration = Duration::days(7);
 
 /// What an episode is shown.
 #[derive(Clone, Debug)]
 pub(super) struct Given {
     pub past: Vec<HistoryEvent>,
     pub new: Vec<HistoryEvent>,
+}
+
+impl Given {
+    /// The event its execution began with.
+    pub(super) fn started(&self) -> Option<&ExecutionStarted> {
+        self.past.iter().chain(&self.new).find_map(|it| match &it.event_type {
+            Some(EventType::ExecutionStarted(it)) => Some(&**it),
+            _ => None,
+        })
+    }
 }
 
 #[derive(Debug)]
@@ -30,30 +47,40 @@ pub(super) struct Answer {
 }
 
 impl TaskHub {
-    /// Calls the orchestrator. `None`: nothing of this may be recorded, and it is to be tried again.
+    /// Calls the orchestrator, unless its version is not run here.
     ///
-    /// Whatever else goes wrong ends the instance, as with the real extension.
-    pub(super) async fn call_orchestrator(&self, instance: &Instance, given: &mut Given) -> Option<Answer> {
+    /// Whatever goes wrong ends the instance, as with the real extension.
+    ///
+    /// # Errors
+    /// Nothing of this may be recorded, and it is to be tried again.
+    pub(super) async fn call_orchestrator(&self, instance: &Instance, given: &mut Given) -> Result<Answer, Ended> {
         let inner = &self.inner;
-        let call = match self.episode(&instance.name, || trigger_value(&instance.instance_id, given)) {
+        let versions = &inner.options.versions;
+        let started = given.started();
+        if let Some(refusal) = versions.refusal(started.and_then(|it| it.version.as_deref())) {
+            return refusal.map(|details| mismatched(given.past.len(), details));
+        }
+        let properties = properties(versions.of_app.as_deref(), started.map(|it| &it.tags));
+        let call = match self.episode(&instance.name, || trigger_value(&instance.instance_id, properties, given)) {
             Ok(call) => call,
-            Err(unknown) => return Some(failed(&unknown.to_string())),
+            Err(unknown) => return Ok(failed(&unknown.to_string())),
         };
+        let function = call.function.clone();
         let outcome = inner.host.invoke(call).await;
         let reply = match (outcome.reply, outcome.exception) {
             (Some(reply), _) => reply,
-            _ if outcome.timed_out || inner.stopping.is_cancelled() => return None,
+            _ if outcome.timed_out || inner.stopping.is_cancelled() => return Err(Ended::GivenUp),
             (None, exception) => {
                 let details = exception.map(|it| it.to_string()).unwrap_or_default();
-                return Some(unhandled(&instance.name, &details));
+                return Ok(unhandled(&function, &details));
             }
         };
         match response(&reply) {
-            Ok(response) if is_out_of_memory(&response) => None,
-            Ok(response) => Some(Answer { actions: response.actions, custom_status: response.custom_status }),
+            Ok(response) if response.requires_history || is_out_of_memory(&response) => Err(Ended::GivenUp),
+            Ok(response) => Ok(Answer { actions: response.actions, custom_status: response.custom_status }),
             Err(exception) => {
-                let whole = Exception::of_invocation(&instance.name, exception);
-                Some(unhandled(&instance.name, &whole.to_string()))
+                let whole = Exception::of_invocation(&function, exception);
+                Ok(unhandled(&function, &whole.to_string()))
             }
         }
     }
@@ -74,10 +101,10 @@ impl TaskHub {
     /// The call of an episode.
     fn episode(&self, orchestrator: &str, value: impl FnOnce() -> String) -> Result<Call, StartError> {
         let functions = &self.inner.functions;
-        let Some(binding) = functions.orchestrator_binding(orchestrator) else {
+        let Some((function, binding)) = functions.orchestrator(orchestrator) else {
             return Err(StartError::UnknownFunction { name: orchestrator.to_owned(), known: functions.known() });
         };
-        let mut call = Call { function: orchestrator.to_owned(), verify: Some(verify), ..Call::default() };
+        let mut call = Call { function: function.to_owned(), verify: Some(verify), ..Call::default() };
         call.data = Map::from_iter([(binding.to_owned(), Value::String(value()))]);
         Ok(call)
     }
@@ -88,7 +115,24 @@ fn encoded(request: &OrchestratorRequest) -> String {
     format!("\"{}\"", STANDARD.encode(request.encode_to_vec()))
 }
 
-fn trigger_value(instance_id: &str, given: &mut Given) -> String {
+/// What the extension says beside the history. It has more of them to say, and never does to a custom handler [recorded].
+fn properties(default_version: Option<&str>, tags: Option<&Tags>) -> Properties {
+    let mut properties = Properties::from([
+        ("HttpDefaultAsyncRequestSleepTimeMilliseconds".to_owned(), ValueKind::Number(30_000.0).into()),
+        (OrchestratorRequest::INCLUDE_STATE.to_owned(), ValueKind::Bool(true).into()),
+        ("IsExtendedSession".to_owned(), ValueKind::Bool(false).into()),
+        ("ExtendedSessionIdleTimeoutInSeconds".to_owned(), ValueKind::Number(0.0).into()),
+    ]);
+    let texts = [
+        (OrchestratorRequest::DEFAULT_VERSION, default_version),
+        (OrchestratorRequest::SOURCE_INSTANCE_ID, tags.and_then(|it| it.get(SOURCE_TAG)).map(String::as_str)),
+    ];
+    let texts = texts.into_iter().filter_map(|(name, text)| Some((name.to_owned(), text?.to_owned().into())));
+    properties.extend(texts);
+    properties
+}
+
+fn trigger_value(instance_id: &str, properties: Properties, given: &mut Given) -> String {
     // Lent to the message and taken back: histories are long.
     let request = OrchestratorRequest::with(|set| {
         set.instance_id = instance_id.to_owned();
@@ -96,6 +140,7 @@ fn trigger_value(instance_id: &str, given: &mut Given) -> String {
         set.past_events = std::mem::take(&mut given.past);
         set.new_events = std::mem::take(&mut given.new);
         set.entity_parameters = Some(EntityParameters::new(Some(REORDER_WINDOW)));
+        set.properties = properties;
     });
     let text = encoded(&request);
     (given.past, given.new) = (request.past_events, request.new_events);
@@ -125,10 +170,56 @@ fn response(reply: &Reply) -> Result<OrchestratorResponse, Exception> {
             format!("While parsing a protocol message: {error}"),
         )
     })?;
-    if response.actions.iter().any(|it| it.action_type.is_none()) {
-        return Err(Exception::new("System.NotSupportedException", "Received unsupported action type."));
-    }
+    check_status(response.custom_status.as_deref())?;
+    response.actions.iter().try_for_each(|it| check_action(it, clock::utc_now()))?;
     Ok(response)
+}
+
+fn check_status(custom_status: Option<&str>) -> Result<(), Exception> {
+    let bytes = 2 * custom_status.unwrap_or_default().encode_utf16().count();
+    if bytes <= LARGEST_STATUS_BYTES {
+        return Ok(());
+    }
+    let actual = bytes as f64 / 1024.0;
+    let message = format!("CustomStatus is too large: limit = 16 KB (UTF-16), actual = {actual:.2} KB.");
+    Err(Exception::new("System.ArgumentException", message))
+}
+
+/// Refuses what the extension refuses, and what it takes and then retries for ever: that ends the instance here, with what is wrong.
+fn check_action(action: &OrchestratorAction, now: OffsetDateTime) -> Result<(), Exception> {
+    let none = Tags::new();
+    let unsupported = |kind: &str| {
+        Err(Exception::new("System.NotSupportedException", format!("Received unsupported action type '{kind}'.")))
+    };
+    let poison =
+        |what: &str| Err(Exception::new("System.InvalidOperationException", format!("Action {}: {what}", action.id)));
+    let tags = match &action.action_type {
+        None => return unsupported("None"),
+        Some(ActionType::TerminateOrchestration(_)) => return unsupported("TerminateOrchestration"),
+        Some(ActionType::RewindOrchestration(_)) => return unsupported("RewindOrchestration"),
+        Some(ActionType::SendEntityMessage(_)) => {
+            return poison("sendEntityMessage needs entities, which this hub does not have.");
+        }
+        Some(ActionType::CreateSubOrchestration(it)) if it.instance_id.is_empty() => {
+            return poison("createSubOrchestration has no instanceId; the extension would retry it for ever.");
+        }
+        Some(ActionType::CreateTimer(it))
+            if it.fire_at.is_some_and(|it| OffsetDateTime::from(it) - now > LONGEST_TIMER) =>
+        {
+            return poison(
+                "createTimer is more than 7 days ahead, longer than a queue hides a message; the extension would retry it for ever.",
+            );
+        }
+        Some(ActionType::ScheduleTask(it)) => &it.tags,
+        Some(ActionType::CreateSubOrchestration(it)) => &it.tags,
+        Some(ActionType::CompleteOrchestration(it)) => &it.tags,
+        Some(_) => &none,
+    };
+    if tags.contains_key(SOURCE_TAG) {
+        let message = format!("The tag key '{SOURCE_TAG}' is reserved for internal use. (Parameter 'result')");
+        return Err(Exception::new("System.ArgumentException", message));
+    }
+    Ok(())
 }
 
 /// An invocation whose orchestrator failed is a failed invocation, even though it was answered well.
@@ -158,20 +249,23 @@ fn is_out_of_memory(response: &OrchestratorResponse) -> bool {
 fn unhandled(function: &str, details: &str) -> Answer {
     let message = format!("Function '{function}' failed with an unhandled exception.");
     let output = serde_json::json!({ "message": message, "details": details });
-    end(CompleteOrchestration::with(|set| {
-        set.result = Some(output.to_string());
-    }))
+    end(-1, |set| set.result = Some(output.to_string()))
 }
 
 fn failed(message: &str) -> Answer {
-    end(CompleteOrchestration::with(|set| {
-        set.result = Some(Value::from(message).to_string());
-    }))
+    end(-1, |set| set.result = Some(Value::from(message).to_string()))
 }
 
-fn end(complete: CompleteOrchestration) -> Answer {
-    let mut complete = complete;
-    complete.orchestration_status = OrchestrationStatus::Failed as i32;
-    let action = OrchestratorAction::new(-1, Some(ActionType::CompleteOrchestration(complete)));
+/// An end that the engine decides on; its id is the number of past events.
+fn mismatched(past: usize, details: FailureDetails) -> Answer {
+    end(i32::try_from(past).unwrap_or(i32::MAX), |set| set.failure_details = Some(Box::new(details)))
+}
+
+fn end(id: i32, set: impl FnOnce(&mut CompleteOrchestration)) -> Answer {
+    let complete = CompleteOrchestration::with(|it| {
+        it.orchestration_status = OrchestrationStatus::Failed as i32;
+        set(it);
+    });
+    let action = OrchestratorAction::new(id, Some(ActionType::CompleteOrchestration(complete)));
     Answer { actions: vec![action], custom_status: None }
 }

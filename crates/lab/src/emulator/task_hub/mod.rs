@@ -8,6 +8,7 @@
 //! - The whole history is read and encoded anew for every episode, as the Azure Storage provider does. That is the storm.
 
 mod activities;
+mod again;
 mod declared;
 mod dispatch;
 mod episode;
@@ -16,6 +17,7 @@ mod recorded;
 mod rows;
 mod store;
 mod under_way;
+mod versions;
 pub mod webhook;
 
 use std::{fmt::Display, hash::Hash, panic::AssertUnwindSafe, path::Path, sync::Arc, time::Duration};
@@ -23,7 +25,9 @@ use std::{fmt::Display, hash::Hash, panic::AssertUnwindSafe, path::Path, sync::A
 use futures::FutureExt;
 use tokio::{sync::Notify, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use uuid::Uuid;
 
+pub use again::{Restarted, Rewound};
 pub use declared::{DurableFunctions, HubOptions};
 pub use recorded::recorded;
 pub use rows::Instance;
@@ -36,7 +40,10 @@ use self::{
 };
 use super::host::Host;
 use crate::evidence::table_writer::Tables;
-use durable::protocol::{EventRaised, EventType, HistoryEvent, OrchestrationStatus, Reason};
+use durable::protocol::{EventRaised, EventType, HistoryEvent, OrchestrationStatus, Reason, Tags};
+
+/// Rest of an instance whose version was rejected for the first time [recorded]; it doubles each time.
+const FIRST_REJECTED: Duration = Duration::from_secs(1);
 
 /// A running task hub.
 #[derive(Clone)]
@@ -80,6 +87,28 @@ impl std::fmt::Debug for TaskHub {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("TaskHub").field("options", &self.inner.options).finish_non_exhaustive()
     }
+}
+
+/// An instance that a client asks for.
+#[derive(Clone, Debug)]
+pub struct Start {
+    /// The orchestrator, in any case.
+    pub name: String,
+    pub instance_id: String,
+    /// JSON text.
+    pub input: Option<String>,
+    /// The app's own, if not set; an empty one is a version too.
+    pub version: Option<String>,
+    pub client: Client,
+}
+
+/// Who asks for an instance: each makes execution ids of its own form [recorded].
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Client {
+    /// A GUID with hyphens.
+    Webhook,
+    /// 32 hex digits.
+    OutputBinding,
 }
 
 /// Why an instance was not started.
@@ -182,22 +211,35 @@ impl TaskHub {
         functions.orchestrator(name).map(drop).ok_or_else(unknown)
     }
 
-    /// Starts an instance, also in place of one that has ended. `input` is JSON text. Without such an orchestrator it fails at once.
+    /// Starts an instance as the webhook does, without a version. `input` is JSON text.
+    ///
+    /// # Errors
+    /// As [`TaskHub::create_instance`].
+    pub async fn start_instance(&self, name: &str, instance_id: &str, input: Option<String>) -> Result<(), StartError> {
+        let (name, instance_id) = (name.to_owned(), instance_id.to_owned());
+        self.create_instance(Start { name, instance_id, input, version: None, client: Client::Webhook }).await
+    }
+
+    /// Starts an instance, also in place of one that has ended. Without such an orchestrator it fails at once.
     ///
     /// # Errors
     /// When the id is none, or an instance of that id is live.
-    pub async fn start_instance(&self, name: &str, instance_id: &str, input: Option<String>) -> Result<(), StartError> {
+    pub async fn create_instance(&self, start: Start) -> Result<(), StartError> {
         let inner = &self.inner;
-        if let Some(problem) = custom_handler::wire::instance_id_problem(instance_id) {
+        let Start { name, instance_id, input, version, client } = start;
+        if let Some(problem) = custom_handler::wire::instance_id_problem(&instance_id) {
             return Err(StartError::InstanceId { problem });
         }
-        let new = NewInstance {
-            instance_id: instance_id.to_owned(),
-            name: inner.functions.orchestrator(name).unwrap_or(name).to_owned(),
-            input,
-            version: Some(String::new()),
-            parent: None,
+        if let Err(unknown) = self.check_orchestrator(&name) {
+            tracing::warn!("instance {instance_id:?} is started and will fail: {unknown}");
+        }
+        let execution_id = match client {
+            Client::Webhook => Uuid::new_v4().to_string(),
+            Client::OutputBinding => rows::hex_id(),
         };
+        let version = version.or_else(|| inner.options.versions.of_app.clone());
+        let (parent, tags) = (None, Tags::new());
+        let new = NewInstance { instance_id, execution_id, name, input, version, parent, tags };
         let created = inner.store.write(move |connection| rows::create(connection, new)).await?;
         created.map_err(|status| StartError::Exists { status })?;
         inner.messages_arrived.notify_one();
@@ -287,6 +329,7 @@ impl TaskHub {
             let what = match AssertUnwindSafe(work).catch_unwind().await {
                 Ok(Ok(Ended::Well)) => return of(&hub.inner).0.went_well(key),
                 Ok(Ok(Ended::GivenUp)) => None,
+                Ok(Ok(Ended::Rejected)) => return hub.wake_after(of(&hub.inner).0.rest_from(key, FIRST_REJECTED), of),
                 Ok(Err(error)) => Some(format!("could not be recorded: {error}")),
                 Err(_) => Some("panicked".to_owned()),
             };
@@ -312,6 +355,8 @@ enum Ended {
     Well,
     /// Nothing of it is recorded, and it is to be tried again.
     GivenUp,
+    /// The same, until an app runs its version.
+    Rejected,
 }
 
 impl Instance {

@@ -3,7 +3,6 @@
 use rusqlite::Connection;
 use serde_json::json;
 use time::OffsetDateTime;
-use uuid::Uuid;
 
 use super::{
     Instance, StartError,
@@ -13,12 +12,16 @@ use super::{
 use durable::protocol::{
     ActionType, CompleteOrchestration, EventRaised, EventSent, EventType, ExecutionCompleted, ExecutionStarted,
     FailureDetails, HistoryEvent, Nothing, OrchestrationInstance, OrchestrationStatus, OrchestratorAction,
-    ParentInstance, SubOrchestration, TaskCompleted, TaskFailed, TaskScheduled, TimerCreated, TimerFired,
+    ParentInstance, ScheduleTask, SubOrchestration, TaskCompleted, TaskFailed, TaskScheduled, TimerCreated, TimerFired,
 };
 
 /// Everything an episode changes.
 pub(super) struct EpisodeOutcome {
     pub instance: Instance,
+    /// The execution that was loaded.
+    loaded: String,
+    /// Whether history has the inputs of activities and children.
+    stores_inputs: bool,
     /// Events in history before those below; 0 begins a new history.
     from: usize,
     events: Vec<HistoryEvent>,
@@ -30,9 +33,10 @@ pub(super) struct EpisodeOutcome {
 }
 
 impl EpisodeOutcome {
-    pub(super) fn new(instance: Instance, from: usize, consumed: Vec<i64>) -> Self {
+    pub(super) fn new(instance: Instance, from: usize, consumed: Vec<i64>, stores_inputs: bool) -> Self {
+        let loaded = instance.execution_id.clone();
         let (events, activities, messages, children) = Default::default();
-        Self { instance, from, events, activities, messages, children, consumed }
+        Self { instance, loaded, stores_inputs, from, events, activities, messages, children, consumed }
     }
 
     pub(super) fn has_activities(&self) -> bool {
@@ -41,24 +45,25 @@ impl EpisodeOutcome {
 
     /// Takes an answer; gives what the next call begins with where the execution continues as new.
     pub(super) fn apply(&mut self, given: Given, answer: Answer) -> Option<Given> {
-        let Given { past, new } = given;
-        self.note(&new);
-        let started = past.iter().chain(&new).find_map(started).cloned().unwrap_or_default();
-        self.events.extend(new);
+        let started = given.started().cloned().unwrap_or_default();
+        self.note(&given.new);
+        self.events.extend(given.new);
         self.instance.custom_status = answer.custom_status;
-        let mut next = None;
-        for OrchestratorAction { id, action_type, .. } in answer.actions {
+        let completes = |it: &OrchestratorAction| matches!(it.action_type, Some(ActionType::CompleteOrchestration(_)));
+        // Of several ends the last counts [recorded].
+        let end = answer.actions.iter().rposition(completes);
+        let mut again = None;
+        for (at, OrchestratorAction { id, action_type, .. }) in answer.actions.into_iter().enumerate() {
             match action_type {
-                Some(ActionType::CompleteOrchestration(complete))
-                    if complete.orchestration_status == OrchestrationStatus::ContinuedAsNew as i32 =>
-                {
-                    next = Some(self.continue_as_new(&started, complete));
-                }
+                Some(ActionType::CompleteOrchestration(_)) if end != Some(at) => {}
+                Some(ActionType::CompleteOrchestration(complete)) if continues(&complete) => again = Some(complete),
                 Some(ActionType::CompleteOrchestration(complete)) => self.complete(id, &started, complete),
                 Some(action) => self.act(id, action, &started),
                 None => {}
             }
         }
+        // Last: what stands behind it in the answer belongs to the execution that ends here.
+        let next = again.map(|complete| self.continue_as_new(&started, complete));
         // One is enough (engine: `TaskOrchestrationDispatcher.cs`): the first episode after a continue-as-new has one already.
         let is_closed = matches!(
             self.events.last(),
@@ -91,11 +96,11 @@ impl EpisodeOutcome {
     fn act(&mut self, id: i32, action: ActionType, started: &ExecutionStarted) {
         let Instance { instance_id, execution_id, .. } = self.instance.clone();
         let event_type = match action {
-            ActionType::ScheduleTask(TaskScheduled { name, version, input, .. }) => {
+            ActionType::ScheduleTask(ScheduleTask { name, version, input, tags, .. }) => {
                 let scheduled = TaskScheduled::with(|set| {
                     set.name = name.clone();
-                    set.version = version;
-                    set.input = None;
+                    (set.version, set.tags) = (version, tags);
+                    set.input = self.stored(&input);
                 });
                 self.activities.push(Activity { id: 0, instance_id, execution_id, task_id: id, name, input });
                 EventType::TaskScheduled(scheduled)
@@ -107,8 +112,14 @@ impl EpisodeOutcome {
                 EventType::TimerCreated(TimerCreated::new(fire_at))
             }
             ActionType::CreateSubOrchestration(SubOrchestration {
-                instance_id: child, name, version, input, ..
+                instance_id: child,
+                name,
+                version,
+                input,
+                tags,
+                ..
             }) => {
+                let stored = self.stored(&input);
                 let parent = ParentInstance::with(|set| {
                     set.task_scheduled_id = id;
                     set.name = Some(started.name.clone());
@@ -117,17 +128,18 @@ impl EpisodeOutcome {
                 });
                 let new = NewInstance {
                     instance_id: child.clone(),
+                    execution_id: rows::hex_id(),
                     name: name.clone(),
                     input,
                     version: version.clone(),
                     parent: Some(parent),
+                    tags,
                 };
                 self.children.push(new);
                 EventType::SubOrchestrationInstanceCreated(Box::new(SubOrchestration::with(|set| {
                     set.instance_id = child;
                     set.name = name;
-                    set.version = version;
-                    set.input = None;
+                    (set.version, set.input) = (version, stored);
                 })))
             }
             ActionType::SendEvent(it) => {
@@ -141,14 +153,22 @@ impl EpisodeOutcome {
         self.events.push(event(id, event_type));
     }
 
+    fn stored(&self, input: &Option<String>) -> Option<String> {
+        input.clone().filter(|_| self.stores_inputs)
+    }
+
+    /// What is shown begins anew with the execution, a suspension included, unless the events it is handed over say otherwise
+    /// (engine: `TaskOrchestrationDispatcher.cs` makes a state of its own for it).
     fn continue_as_new(&mut self, started: &ExecutionStarted, complete: CompleteOrchestration) -> Given {
-        let execution_id = Uuid::new_v4().simple().to_string();
+        let execution_id = rows::hex_id();
         let input = complete.result;
         let mut next = started.clone();
         next.input.clone_from(&input);
+        next.version = complete.new_version.or(next.version);
         let (instance_id, next_id) = (self.instance.instance_id.clone(), Some(execution_id.clone()));
         next.orchestration_instance = Some(OrchestrationInstance::new(instance_id, next_id));
         (self.instance.execution_id, self.instance.input) = (execution_id, input);
+        (self.instance.status, self.instance.output) = (OrchestrationStatus::Running, None);
         (self.from, self.events) = (0, Vec::new());
         let carried = complete.carryover_events.into_iter().filter_map(|it| it.event_type);
         let mut new = vec![
@@ -202,8 +222,13 @@ impl EpisodeOutcome {
         self.messages.push((instance_id, execution_id, None, event(-1, event_type)));
     }
 
+    /// Writes all of it, or nothing where the execution it was loaded for is gone: its instance was purged or started anew meanwhile.
     pub(super) fn write(self, connection: &Connection) -> rusqlite::Result<()> {
-        let Self { instance, from, events, activities, messages, children, consumed } = self;
+        let Self { instance, loaded, from, events, activities, messages, children, consumed, .. } = self;
+        let present = rows::find(connection, &instance.instance_id)?;
+        if present.is_none_or(|it| it.finished || it.execution_id != loaded) {
+            return Ok(());
+        }
         rows::append_history(connection, &instance.instance_id, from, &events)?;
         rows::update(connection, &instance)?;
         activities.iter().try_for_each(|it| rows::schedule(connection, it))?;
@@ -240,9 +265,6 @@ fn refuse_child(
     rows::post(connection, &parent.instance_id, parent.execution_id.as_deref(), None, &failed)
 }
 
-fn started(event: &HistoryEvent) -> Option<&ExecutionStarted> {
-    match &event.event_type {
-        Some(EventType::ExecutionStarted(it)) => Some(it),
-        _ => None,
-    }
+fn continues(complete: &CompleteOrchestration) -> bool {
+    complete.orchestration_status == OrchestrationStatus::ContinuedAsNew as i32
 }

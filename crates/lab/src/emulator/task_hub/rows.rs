@@ -7,7 +7,8 @@ use uuid::Uuid;
 
 use custom_handler::clock;
 use durable::protocol::{
-    EventType, ExecutionStarted, HistoryEvent, OrchestrationInstance, OrchestrationStatus, ParentInstance, Timestamp,
+    EventType, ExecutionStarted, HistoryEvent, OrchestrationInstance, OrchestrationStatus, ParentInstance, Tags,
+    Timestamp,
 };
 
 /// An instance, as the status API shows it.
@@ -53,11 +54,12 @@ pub(super) struct Activity {
 #[derive(Clone, Debug)]
 pub(super) struct NewInstance {
     pub instance_id: String,
+    pub execution_id: String,
     pub name: String,
     pub input: Option<String>,
-    /// Present and empty when a client starts it, absent in a child.
     pub version: Option<String>,
     pub parent: Option<ParentInstance>,
+    pub tags: Tags,
 }
 
 /// What stands in the way of a new instance.
@@ -94,6 +96,11 @@ fn at(nanos: i64) -> OffsetDateTime {
 pub(super) fn now() -> OffsetDateTime {
     let now = clock::utc_now();
     now.replace_nanosecond(now.nanosecond() / 100 * 100).unwrap_or(now)
+}
+
+/// An id of 32 hex digits, as .NET writes it without hyphens.
+pub(super) fn hex_id() -> String {
+    Uuid::new_v4().simple().to_string()
 }
 
 /// An event that happens now. `id` is that of the action it stands for, or -1.
@@ -154,6 +161,16 @@ pub(super) fn due(connection: &Connection, now: i64) -> rusqlite::Result<(Vec<St
     Ok((ids, next))
 }
 
+/// The ids of an execution's activities that are still to end.
+pub(super) fn activities_of(
+    connection: &Connection,
+    instance_id: &str,
+    execution_id: &str,
+) -> rusqlite::Result<std::collections::HashSet<i32>> {
+    let sql = "SELECT task_id FROM activities WHERE instance_id = ?1 AND execution_id = ?2";
+    connection.prepare_cached(sql)?.query_map([instance_id, execution_id], |row| row.get(0))?.collect()
+}
+
 pub(super) fn activities(connection: &Connection, limit: usize) -> rusqlite::Result<Vec<Activity>> {
     let sql = "SELECT id, instance_id, execution_id, task_id, name, input FROM activities ORDER BY id LIMIT ?1";
     let mut statement = connection.prepare_cached(sql)?;
@@ -173,13 +190,12 @@ pub(super) fn activities(connection: &Connection, limit: usize) -> rusqlite::Res
 /// Creates an instance and the message that begins it, unless one of that id is live.
 pub(super) fn create(connection: &Connection, new: NewInstance) -> rusqlite::Result<Result<(), Existing>> {
     if let Some(existing) = find(connection, &new.instance_id)? {
-        if !existing.finished {
+        if !existing.has_ended() {
             return Ok(Err(existing.status));
         }
         purge(connection, &new.instance_id)?;
     }
-    let NewInstance { instance_id, name, input, version, parent } = new;
-    let execution_id = Uuid::new_v4().simple().to_string();
+    let NewInstance { instance_id, execution_id, name, input, version, parent, tags } = new;
     let now = nanos(now());
     let sql = "INSERT INTO instances VALUES(?1, ?2, ?3, ?4, 0, ?5, NULL, NULL, ?6, ?6)";
     let status = OrchestrationStatus::Pending as i32;
@@ -190,6 +206,7 @@ pub(super) fn create(connection: &Connection, new: NewInstance) -> rusqlite::Res
         set.input = input;
         set.orchestration_instance = Some(OrchestrationInstance::new(instance_id.clone(), Some(execution_id.clone())));
         set.parent_instance = parent;
+        set.tags = tags;
     });
     post(
         connection,

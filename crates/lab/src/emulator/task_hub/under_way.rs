@@ -60,12 +60,17 @@ impl<K: Clone + Eq + Hash> UnderWay<K> {
 
     /// Has a work item that was given up rest; gives for how long.
     pub(super) fn rest(&self, key: &K) -> Duration {
+        self.rest_from(key, FIRST_REST)
+    }
+
+    /// The same, with another first rest.
+    pub(super) fn rest_from(&self, key: &K, first: Duration) -> Duration {
         let mut state = self.state();
         let now = Instant::now();
         // What has rested long ago and was not given up since is over, or gone with its instance.
         state.resting.retain(|_, it| it.until + LONGEST_REST > now);
         let times = state.resting.get(key).map_or(0, |it| it.times);
-        let pause = (FIRST_REST * 2_u32.saturating_pow(times)).min(LONGEST_REST);
+        let pause = (first * 2_u32.saturating_pow(times)).min(LONGEST_REST);
         state.resting.insert(key.clone(), Rest { until: now + pause, times: times + 1 });
         pause
     }
