@@ -93,7 +93,7 @@ async fn an_activity_whose_outcome_cannot_be_stored_rests_and_completes_when_the
     let scratch = Scratch::new();
     let disk = Disk::mount(scratch.path().join("disk"), 8);
     let stand_in = StandIn::start(placeholder()).await;
-    let hub = hub_of(&stand_in.host, stand_in.folder.path(), &disk.0.join("hub.db"));
+    let hub = hub_of(&stand_in.host, stand_in.folder.path(), &disk.0.join("hub.db"), &serde_json::json!({}));
     let runs = Cell::new(Vec::new());
     let answer = |request: &Sent| {
         if !request.line.contains("/act") {

@@ -10,7 +10,7 @@ use lab::{
         http_trigger::HttpFunctions,
         task_hub::Instance,
     },
-    evidence::table_writer::Tables,
+    evidence::table_writer::{Table, Tables},
 };
 use serde_json::{Value, json};
 use tokio::{
@@ -21,17 +21,15 @@ use tokio::{
 use crate::{
     golden_conversations::{Sent, stand_in_with_hub},
     golden_requests::without_time,
-    stand_in::{golden, placeholder},
+    stand_in::{golden, golden_of, placeholder},
 };
 
 /// A request as text, from what the host made of it.
 fn raw(request: &Value) -> Vec<u8> {
     let (_, path) = request["Url"].as_str().unwrap().split_once("://").unwrap().1.split_once('/').unwrap();
     let mut text = format!("{} /{path} HTTP/1.1\r\n", request["Method"].as_str().unwrap());
-    if request["Headers"].get("Connection").is_none() {
-        text += "Connection: close\r\n";
-    }
-    for (name, values) in request["Headers"].as_object().unwrap() {
+    text += "Connection: close\r\n";
+    for (name, values) in request["Headers"].as_object().unwrap().iter().filter(|it| it.0 != "Connection") {
         for value in values.as_array().unwrap() {
             text += &format!("{name}: {}\r\n", value.as_str().unwrap());
         }
@@ -45,11 +43,12 @@ fn raw(request: &Value) -> Vec<u8> {
     [text.as_bytes(), b"\r\n", body].concat()
 }
 
-/// What its handler was sent, what the caller saw, and the instances that were there then.
+/// What its handler was sent, what the caller saw, and the instances and request rows that were there then.
 struct Exchanged {
     sent: Sent,
     answer: String,
     instances: Vec<Instance>,
+    rows: Vec<Value>,
 }
 
 /// Declares a function and sends it a request.
@@ -94,7 +93,8 @@ async fn exchange(function: &str, bindings: Value, request: &[u8], reply: &Value
     let instances = hub.instances().await.unwrap();
     stand_in.host.shutdown().await;
     hub.stop().await;
-    Exchanged { sent, answer, instances }
+    let rows = stand_in.rows(Table::Requests);
+    Exchanged { sent, answer, instances, rows }
 }
 
 fn http(route: &str) -> Value {
@@ -152,6 +152,12 @@ async fn an_output_binding_starts_one_instance_after_the_other() {
         let reply = json!({ "type": "application/json", "body": outputs.to_string() });
         let mut seen = exchange("begin", bindings.clone(), request, &reply).await;
         assert!(seen.answer.starts_with(&format!("HTTP/1.1 {code} ")), "{}", seen.answer);
+        let row = seen.rows.iter().find(|it| it["name"] == "begin").unwrap();
+        assert_eq!(
+            row["success"],
+            if code == 202 { "True" } else { "False" },
+            "what cannot be started fails the invocation: {row}"
+        );
         seen.instances.sort_by_key(|it| it.created);
         let began: Vec<&str> = seen.instances.iter().map(|it| it.instance_id.as_str()).collect();
         assert_eq!(began, ids);
@@ -160,11 +166,15 @@ async fn an_output_binding_starts_one_instance_after_the_other() {
 
 #[tokio::test]
 async fn a_request_reaches_the_handler_as_recorded() {
-    let recordings =
-        ["http-json-requests", "durable-start-by-output-binding", "durableclient-input-request"].map(golden);
+    let files = [
+        "host/http-json-requests",
+        "durable-3/durable-start-by-output-binding",
+        "durable-3/durableclient-input-request",
+    ];
+    let recordings = files.map(golden_of);
     let requests = recordings.iter().flat_map(|it| {
-        let list = it.get("requests").or_else(|| it.get("httpTriggerRequest")).unwrap();
-        list.as_array().unwrap().iter()
+        let list = it.get("requests").or_else(|| it.get("httpTriggerRequestAndReply")).unwrap();
+        list.as_array().unwrap().iter().map(|it| it.get("request").unwrap_or(it))
     });
     let mut compared = 0;
     for recorded in requests {

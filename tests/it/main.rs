@@ -1,6 +1,7 @@
 //! Integration tests: the staged app, the stand-in and the house rules.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
+mod again;
 mod azurite;
 mod blob_trigger;
 mod bundles;
@@ -19,6 +20,7 @@ mod front;
 mod full_disk;
 mod func_start;
 mod golden_conversations;
+mod golden_hub;
 mod golden_replies;
 mod golden_requests;
 mod handler;
@@ -48,6 +50,7 @@ mod process;
 mod queries;
 mod readme;
 mod redrive;
+mod recorded_handler;
 mod refusals;
 mod replay_check;
 mod replay_verdict;

@@ -146,7 +146,7 @@ async fn life_with_a_panic_at(text: &'static str) -> (Instance, usize) {
     let root = folder.path().to_owned();
     let options = HostOptions { script_root: root.clone(), working_directory: root.clone(), ..placeholder() };
     let host = Host::start(options, log).await.unwrap();
-    let hub = hub_of(&host, &root, &root.join("hub.db"));
+    let hub = hub_of(&host, &root, &root.join("hub.db"), &serde_json::json!({}));
     let answer = |request: &Sent| {
         if !request.line.contains("/act") {
             return one_activity(request);

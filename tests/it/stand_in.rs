@@ -127,7 +127,12 @@ pub(crate) async fn ping(host: &Host, data: Value) -> InvocationOutcome {
 }
 
 pub(crate) fn golden(name: &str) -> Value {
-    let path = format!("{}/tests/it/golden/host/{name}.json", env!("CARGO_MANIFEST_DIR"));
+    golden_of(&format!("host/{name}"))
+}
+
+/// A recording by its folder and name.
+pub(crate) fn golden_of(name: &str) -> Value {
+    let path = format!("{}/tests/it/golden/{name}.json", env!("CARGO_MANIFEST_DIR"));
     serde_json::from_str(&std::fs::read_to_string(path).unwrap()).expect("a recording is JSON")
 }
 

@@ -1,7 +1,8 @@
 //! One invocation: from "Executing" to "Executed", with its request row.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
+use futures::future::BoxFuture;
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -42,8 +43,8 @@ pub struct Call {
     pub metadata: Map<String, Value>,
     /// Binding data that comes after `sys`: the properties of the trigger's value.
     pub properties: Map<String, Value>,
-    /// Whether a good answer is a success; always, if not set.
-    pub verify: Option<Verify>,
+    /// What is done with a good answer; nothing, if not set.
+    pub settle: Option<Settle>,
     /// The HTTP request that calls it. Its row then waits for [`Host::answered`]: it has the status.
     pub http: Option<HttpCall>,
     /// When its trigger began with it; now, if not set.
@@ -69,8 +70,21 @@ impl Begun {
     }
 }
 
-/// Looks into an answer; its exception fails the invocation, whose answer is taken all the same.
-pub type Verify = fn(&Reply) -> Result<(), Exception>;
+/// Makes something of an answer; its exception fails the invocation, whose answer is taken all the same.
+#[derive(Clone)]
+pub struct Settle(Arc<dyn Fn(&Reply) -> BoxFuture<'_, Result<(), Exception>> + Send + Sync>);
+
+impl Settle {
+    pub fn new(settle: impl Fn(&Reply) -> BoxFuture<'_, Result<(), Exception>> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(settle))
+    }
+}
+
+impl std::fmt::Debug for Settle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Settle")
+    }
+}
 
 /// How an invocation ended.
 #[derive(Clone, Debug)]
@@ -101,14 +115,14 @@ pub struct Unanswered {
 }
 
 impl Host {
-    /// Writes the row of an HTTP request. What became of its outputs can fail it still.
-    pub fn answered(&self, request: Unanswered, status: u16, with_outputs: bool) {
+    /// Writes the row of an HTTP request.
+    pub fn answered(&self, request: Unanswered, status: u16) {
         self.inner.log.request(&log::Request {
             scope: &request.scope,
             started: request.begun.at,
             duration: request.begun.elapsed(),
             execution: request.execution,
-            succeeded: request.succeeded && with_outputs,
+            succeeded: request.succeeded,
             http: Some((&request.call, status)),
         });
     }
@@ -123,7 +137,7 @@ impl Host {
         if let Some(lookup) = &call.lookup {
             inner.log.blob_lookup(&scope, lookup);
         }
-        let (started, verify, http) = (Begun::now(), call.verify, call.http.clone());
+        let (started, settle, http) = (Begun::now(), call.settle.clone(), call.http.clone());
         self.executing(&call, &scope);
         let ended = Ended { scope: &scope, begun, started, http };
         // A task of its own: the real host's goes on after a time-out too, and may then stop the host.
@@ -136,7 +150,10 @@ impl Host {
         };
         let (reply, failure) = match result {
             Ok(reply) => {
-                let failure = reply.as_ref().zip(verify).and_then(|(reply, verify)| verify(reply).err());
+                let failure = match reply.as_ref().zip(settle) {
+                    Some((reply, settle)) => settle.0(reply).await.err(),
+                    None => None,
+                };
                 (reply, failure)
             }
             Err(cause) => (None, Some(cause)),

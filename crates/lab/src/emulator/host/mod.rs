@@ -35,7 +35,7 @@ use self::aggregator::{Aggregator, FLUSH_EVERY};
 pub mod binding_data;
 
 pub use exception::Exception;
-pub use invocation::{Begun, Call, InvocationOutcome, Unanswered, Verify};
+pub use invocation::{Begun, Call, InvocationOutcome, Settle, Unanswered};
 pub use lifecycle::Lifecycle;
 pub use line::{Level, LogLine, Scope};
 pub use log::{BlobLookup, Echo, HostLog, HttpCall, Identity};

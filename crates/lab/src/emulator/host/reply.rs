@@ -40,11 +40,43 @@ pub(super) fn read(response: &Response) -> Result<Option<Reply>, Exception> {
         )));
     }
     let text = response.body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(&response.body);
-    match serde_json::from_slice(text) {
+    let read = match serde_json::from_slice(text) {
         Ok(Value::Null) => Ok(None),
-        Ok(Value::Object(fields)) => from_fields(fields).map(Some).ok_or_else(|| invalid(response)),
-        _ => Err(invalid(response)),
-    }
+        Ok(Value::Object(fields)) => from_fields(fields).map(Some),
+        Ok(Value::Array(_)) => Err(Exception::new("Newtonsoft.Json.JsonSerializationException", array())),
+        Ok(scalar) => Err(unconvertible(&scalar, RESULT, "")),
+        Err(error) => Err(Exception::new("Newtonsoft.Json.JsonReaderException", error.to_string())),
+    };
+    read.map_err(|cause| invalid(response).caused_by(cause))
+}
+
+/// What an answer is read as.
+const RESULT: &str = "Microsoft.Azure.WebJobs.Script.Workers.Http.HttpScriptInvocationResult";
+const LINES: &str = "System.Collections.Generic.List`1[System.String]";
+const OUTPUTS: &str = "System.Collections.Generic.IDictionary`2[System.String,System.Object]";
+
+fn array() -> String {
+    format!(
+        "Cannot deserialize the current JSON array (e.g. [1,2,3]) into type '{RESULT}' because the type requires a JSON object \
+         (e.g. {{\"name\":\"value\"}}) to deserialize correctly.\nTo fix this error either change the JSON to a JSON object (e.g. \
+         {{\"name\":\"value\"}}) or change the deserialized type to an array or a type that implements a collection interface (e.g. \
+         ICollection, IList) like List<T> that can be deserialized from a JSON array. JsonArrayAttribute can also be added to the \
+         type to force it to deserialize from a JSON array.\nPath ''"
+    )
+}
+
+/// A value where Newtonsoft needs another type. It says line and position too, which are not known any more.
+fn unconvertible(value: &Value, wanted: &str, path: &str) -> Exception {
+    let (shown, kind) = match value {
+        Value::String(text) => (format!("\"{text}\""), "String"),
+        Value::Bool(truth) => (if *truth { "True" } else { "False" }.to_owned(), "Boolean"),
+        Value::Number(number) if number.is_f64() => (number.to_string(), "Double"),
+        other => (other.to_string(), "Int64"),
+    };
+    let cause = format!("Could not cast or convert from System.{kind} to {wanted}.");
+    let message = format!("Error converting value {shown} to type '{wanted}'. Path '{path}'");
+    Exception::new("Newtonsoft.Json.JsonSerializationException", message)
+        .caused_by(Exception::new("System.ArgumentException", cause))
 }
 
 fn is_json(response: &Response) -> bool {
@@ -53,26 +85,30 @@ fn is_json(response: &Response) -> bool {
 }
 
 /// Names are matched without regard to case and unknown ones are ignored, as by Newtonsoft.
-fn from_fields(fields: serde_json::Map<String, Value>) -> Option<Reply> {
+fn from_fields(fields: serde_json::Map<String, Value>) -> Result<Reply, Exception> {
     let mut reply = Reply::default();
     for (name, value) in fields {
         match (name.to_ascii_lowercase().as_str(), value) {
             ("outputs", Value::Object(outputs)) => reply.outputs = outputs,
-            ("logs", Value::Array(lines)) => reply.logs = lines.into_iter().map(log_line).collect::<Option<_>>()?,
+            ("logs", Value::Array(lines)) => {
+                let text = |it: Value| log_line(&it).ok_or_else(|| unconvertible(&it, "System.String", &name));
+                reply.logs = lines.into_iter().map(text).collect::<Result<_, _>>()?;
+            }
             ("outputs" | "logs", Value::Null) => {}
-            ("outputs" | "logs", _) => return None,
+            ("logs", other) => return Err(unconvertible(&other, LINES, &name)),
+            ("outputs", other) => return Err(unconvertible(&other, OUTPUTS, &name)),
             ("returnvalue", value) => reply.return_value = value,
             _ => {}
         }
     }
-    Some(reply)
+    Ok(reply)
 }
 
-fn log_line(value: Value) -> Option<String> {
+fn log_line(value: &Value) -> Option<String> {
     match value {
-        Value::String(text) => Some(text),
+        Value::String(text) => Some(text.clone()),
         Value::Number(number) => Some(number.to_string()),
-        Value::Bool(truth) => Some(if truth { "True" } else { "False" }.to_owned()),
+        Value::Bool(truth) => Some(if *truth { "True" } else { "False" }.to_owned()),
         Value::Null => Some(String::new()),
         Value::Array(_) | Value::Object(_) => None,
     }

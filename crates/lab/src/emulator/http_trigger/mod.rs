@@ -13,13 +13,14 @@ use axum::{
     http::{HeaderMap, Method, StatusCode, Uri},
     response::{IntoResponse, Response},
 };
+use futures::FutureExt;
 use serde_json::{Map, Value, json};
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use self::{request::Received, route::Route};
 use super::{
-    host::{Begun, Call, Host, HostLog, Level, Reply, binding_data},
+    host::{Begun, Call, Exception, Host, HostLog, Level, Reply, Settle, binding_data},
     task_hub::{Client, Start, StartError, TaskHub},
 };
 use crate::app::{AppError, FunctionJson, HostSettings, ScriptRoot, function_json::text};
@@ -149,34 +150,28 @@ impl Invoker {
             metadata: received.metadata(),
             http: Some(received.described(REASON)),
             begun: Some(begun),
+            settle: function.client_out.clone().zip(self.hub.clone()).map(|(binding, hub)| starting(binding, hub)),
             ..Call::default()
         }
     }
 
     async fn invoke(&self, function: &HttpFunction, call: Call) -> Response {
         let mut outcome = self.host.invoke(call).await;
-        let (response, with_outputs) = self.respond(function, outcome.reply.as_ref()).await;
+        let reply = outcome.reply.as_ref().filter(|_| outcome.succeeded);
+        let response = self.respond(function, reply);
         if let Some(request) = outcome.unanswered.take() {
-            self.host.answered(request, response.status().as_u16(), with_outputs);
+            self.host.answered(request, response.status().as_u16());
         }
         response
     }
 
-    /// The answer, and whether the function's outputs could be put where they belong.
-    async fn respond(&self, function: &HttpFunction, reply: Option<&Reply>) -> (Response, bool) {
+    fn respond(&self, function: &HttpFunction, reply: Option<&Reply>) -> Response {
         let failed = || StatusCode::INTERNAL_SERVER_ERROR.into_response();
-        let Some(reply) = reply else { return (failed(), true) };
-        if let (Some(binding), Some(hub)) = (&function.client_out, &self.hub)
-            && let Err(error) = start_all(hub, reply.outputs.get(binding)).await
-        {
-            self.log.write(LOG_CATEGORY, Level::Error, format!("{}: {error}", function.name));
-            return (failed(), false);
-        }
-        let response = answer::to_caller(reply, function.response.as_deref()).unwrap_or_else(|why| {
+        let Some(reply) = reply else { return failed() };
+        answer::to_caller(reply, function.response.as_deref()).unwrap_or_else(|why| {
             self.log.write(LOG_CATEGORY, Level::Error, format!("{}: {why}", function.name));
             failed()
-        });
-        (response, true)
+        })
     }
 }
 
@@ -196,6 +191,23 @@ fn client_value(hub: &TaskHub, address: SocketAddr) -> Value {
         "grpcHttpClientTimeout": "\"00:01:40\"",
     });
     binding_data::encoded(&value.to_string())
+}
+
+/// Has an invocation start what its `durableClient` output binding was given: what cannot be started fails it.
+fn starting(binding: String, hub: TaskHub) -> Settle {
+    Settle::new(move |reply| {
+        let (hub, binding) = (hub.clone(), binding.clone());
+        async move {
+            start_all(&hub, reply.outputs.get(&binding)).await.map_err(|error| {
+                let kind = match error {
+                    StartError::Exists { .. } | StartError::Store(_) => "System.InvalidOperationException",
+                    StartError::UnknownFunction { .. } | StartError::InstanceId { .. } => "System.ArgumentException",
+                };
+                Exception::new(kind, error.to_string())
+            })
+        }
+        .boxed()
+    })
 }
 
 /// Starts what a `durableClient` output binding was given: an object, an array of objects, or the same as JSON texts. One after the

@@ -1,7 +1,7 @@
 //! Which durable functions an app declares, and how `host.json` sets the hub up.
 
 use super::store::Durability;
-use crate::app::{FunctionJson, ScriptRoot, Versions, function_json::text};
+use crate::app::{FunctionJson, HostSettings, ScriptRoot, Versions, function_json::text};
 
 /// How a hub works.
 #[derive(Clone, Debug)]
@@ -20,7 +20,7 @@ impl HubOptions {
     /// What `extensions.durableTask` of an app's host.json says. The app was checked ([`ScriptRoot::host_settings`]): of one that says
     /// something unreadable these are the host's defaults.
     pub fn new(root: &ScriptRoot) -> Self {
-        let settings = root.host_settings().unwrap_or_default();
+        let settings = HostSettings::without_executable(root.host()).unwrap_or_default();
         Self {
             name: settings.hub_name,
             max_orchestrations: settings.max_orchestrations,

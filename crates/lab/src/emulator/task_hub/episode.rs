@@ -1,27 +1,29 @@
 //! One call of an orchestrator: from its history to its actions, as the extension's middleware does it.
 
+use std::future::ready;
+
 use base64::{Engine, engine::general_purpose::STANDARD};
+use futures::FutureExt;
 use prost::Message;
 use serde_json::{Map, Value};
 
-use super::{Ended, Instance, StartError, TaskHub, again::SOURCE_TAG};
-use crate::emulator::host::{Call, Exception, InvocationOutcome, Reply};
+use super::{
+    Ended, Instance, StartError, TaskHub,
+    again::SOURCE_TAG,
+    refused::{check_action, check_status},
+};
+use crate::emulator::host::{Call, Exception, InvocationOutcome, Reply, Settle};
 use custom_handler::clock;
 use durable::protocol::{
     ActionType, CompleteOrchestration, EntityParameters, EventType, ExecutionStarted, FailureDetails, HistoryEvent,
     OrchestrationStatus, OrchestratorAction, OrchestratorRequest, OrchestratorResponse, Properties, Tags, Timestamp,
     ValueKind,
 };
-use time::{Duration, OffsetDateTime};
 
 /// `entityMessageReorderWindow`: always sent.
 const REORDER_WINDOW: Timestamp = Timestamp::new(1800, 0);
 /// A failure whose cause is of this type is taken back and tried again (extension: `RemoteOrchestratorContext.cs`).
 const OUT_OF_MEMORY: &str = "System.OutOfMemoryException";
-/// Longest custom status (extension: `RemoteOrchestratorContext.cs`); it counts UTF-16.
-const LARGEST_STATUS_BYTES: usize = 16 * 1024;
-/// Longest time a message of Azure's queues stays hidden. The real hub retries a timer beyond it for ever.
-const LONGEST_TIMER: Duration = Duration::days(7);
 
 /// What an episode is shown.
 #[derive(Clone, Debug)]
@@ -58,6 +60,11 @@ impl TaskHub {
         let versions = &inner.options.versions;
         let started = given.started();
         if let Some(refusal) = versions.refusal(started.and_then(|it| it.version.as_deref())) {
+            let version = started.and_then(|it| it.version.as_deref()).unwrap_or_default();
+            tracing::warn!(
+                "instance {:?} has version {version:?}, which host.json does not let run",
+                instance.instance_id
+            );
             return refusal.map(|details| mismatched(given.past.len(), details));
         }
         let properties = properties(versions.of_app.as_deref(), started.map(|it| &it.tags));
@@ -104,7 +111,8 @@ impl TaskHub {
         let Some((function, binding)) = functions.orchestrator(orchestrator) else {
             return Err(StartError::UnknownFunction { name: orchestrator.to_owned(), known: functions.known() });
         };
-        let mut call = Call { function: function.to_owned(), verify: Some(verify), ..Call::default() };
+        let mut call = Call { function: function.to_owned(), ..Call::default() };
+        call.settle = Some(Settle::new(|reply| ready(verify(reply)).boxed()));
         call.data = Map::from_iter([(binding.to_owned(), Value::String(value()))]);
         Ok(call)
     }
@@ -173,53 +181,6 @@ fn response(reply: &Reply) -> Result<OrchestratorResponse, Exception> {
     check_status(response.custom_status.as_deref())?;
     response.actions.iter().try_for_each(|it| check_action(it, clock::utc_now()))?;
     Ok(response)
-}
-
-fn check_status(custom_status: Option<&str>) -> Result<(), Exception> {
-    let bytes = 2 * custom_status.unwrap_or_default().encode_utf16().count();
-    if bytes <= LARGEST_STATUS_BYTES {
-        return Ok(());
-    }
-    let actual = bytes as f64 / 1024.0;
-    let message = format!("CustomStatus is too large: limit = 16 KB (UTF-16), actual = {actual:.2} KB.");
-    Err(Exception::new("System.ArgumentException", message))
-}
-
-/// Refuses what the extension refuses, and what it takes and then retries for ever: that ends the instance here, with what is wrong.
-fn check_action(action: &OrchestratorAction, now: OffsetDateTime) -> Result<(), Exception> {
-    let none = Tags::new();
-    let unsupported = |kind: &str| {
-        Err(Exception::new("System.NotSupportedException", format!("Received unsupported action type '{kind}'.")))
-    };
-    let poison =
-        |what: &str| Err(Exception::new("System.InvalidOperationException", format!("Action {}: {what}", action.id)));
-    let tags = match &action.action_type {
-        None => return unsupported("None"),
-        Some(ActionType::TerminateOrchestration(_)) => return unsupported("TerminateOrchestration"),
-        Some(ActionType::RewindOrchestration(_)) => return unsupported("RewindOrchestration"),
-        Some(ActionType::SendEntityMessage(_)) => {
-            return poison("sendEntityMessage needs entities, which this hub does not have.");
-        }
-        Some(ActionType::CreateSubOrchestration(it)) if it.instance_id.is_empty() => {
-            return poison("createSubOrchestration has no instanceId; the extension would retry it for ever.");
-        }
-        Some(ActionType::CreateTimer(it))
-            if it.fire_at.is_some_and(|it| OffsetDateTime::from(it) - now > LONGEST_TIMER) =>
-        {
-            return poison(
-                "createTimer is more than 7 days ahead, longer than a queue hides a message; the extension would retry it for ever.",
-            );
-        }
-        Some(ActionType::ScheduleTask(it)) => &it.tags,
-        Some(ActionType::CreateSubOrchestration(it)) => &it.tags,
-        Some(ActionType::CompleteOrchestration(it)) => &it.tags,
-        Some(_) => &none,
-    };
-    if tags.contains_key(SOURCE_TAG) {
-        let message = format!("The tag key '{SOURCE_TAG}' is reserved for internal use. (Parameter 'result')");
-        return Err(Exception::new("System.ArgumentException", message));
-    }
-    Ok(())
 }
 
 /// An invocation whose orchestrator failed is a failed invocation, even though it was answered well.

@@ -14,6 +14,7 @@ mod dispatch;
 mod episode;
 mod outcome;
 mod recorded;
+mod refused;
 mod rows;
 mod store;
 mod under_way;

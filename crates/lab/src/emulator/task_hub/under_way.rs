@@ -95,6 +95,9 @@ mod tests {
         let seconds: Vec<u64> = (0..6).map(|_| items.rest(&1).as_secs()).collect();
         assert_eq!(seconds, [2, 4, 8, 16, 30, 30]);
         assert_eq!((items.held(), items.running()), (HashSet::from([1]), 0), "one that rests takes no place");
+        let rejected: Vec<u64> = (0..6).map(|_| items.rest_from(&2, Duration::from_secs(1)).as_secs()).collect();
+        assert_eq!(rejected, [1, 2, 4, 8, 16, 30], "as the real hub puts a rejected version back, up to the bound");
+        items.went_well(&2);
         items.went_well(&1);
         assert!(items.held().is_empty());
         assert_eq!(items.rest(&1), FIRST_REST);
