@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    path::PathBuf,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -49,6 +50,8 @@ struct Handler {
     requests: Arc<Mutex<Vec<OrchestratorRequest>>>,
     /// Activities that wait end with it.
     released: Arc<Notify>,
+    /// The hub's file.
+    file: PathBuf,
 }
 
 impl Handler {
@@ -105,6 +108,13 @@ impl Handler {
         self.calls.lock().unwrap().get(name).copied().unwrap_or_default()
     }
 
+    /// Whether no activity and no message waits for the hub.
+    fn is_idle(&self) -> bool {
+        let file = rusqlite::Connection::open(&self.file).unwrap();
+        let count = "SELECT (SELECT count(*) FROM activities) + (SELECT count(*) FROM control)";
+        file.query_row(count, [], |row| row.get::<_, i64>(0)).unwrap() == 0
+    }
+
     /// The requests about an instance, oldest first.
     fn requests(&self, id: &str) -> Vec<OrchestratorRequest> {
         self.requests.lock().unwrap().iter().filter(|it| it.instance_id == id).cloned().collect()
@@ -114,7 +124,7 @@ impl Handler {
 /// Runs a test's story on a hub whose handler is the engine.
 async fn on_a_hub(story: impl AsyncFnOnce(&TaskHub, &Handler)) {
     let (stand_in, hub) = stand_in_with_hub(placeholder()).await;
-    let handler = Handler::default();
+    let handler = Handler { file: stand_in.folder.path().join("hub.db"), ..Handler::default() };
     tokio::select! {
         () = handler.clone().serve(stand_in.host.port()) => unreachable!(),
         () = story(&hub, &handler) => {}
@@ -214,14 +224,9 @@ async fn a_rewound_instance_does_not_wait_for_a_result_that_was_dropped() {
         let acts = json!([{ "name": "slow", "waits": true }, { "name": "flaky", "fails": 1 }]);
         begin(hub, "i", &json!({ "do": "both", "acts": acts })).await;
         failed(hub, "i").await;
+        eventually(SOON, async || (handler.calls("slow") == 1).then_some(())).await;
         handler.released.notify_one();
-        let is_gone = async || {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-            handler.released.notify_waiters();
-            (handler.calls("slow") > 0).then_some(())
-        };
-        eventually(SOON, is_gone).await;
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        eventually(SOON, async || handler.is_idle().then_some(())).await;
         assert_eq!(hub.rewind("i", None).await.unwrap(), Rewound::Accepted);
         eventually(SOON, async || (handler.calls("slow") == 2).then_some(())).await;
         handler.released.notify_one();

@@ -8,6 +8,7 @@ use lab::emulator::{
     task_hub::{Client, Instance, Signal, Start, TaskHub},
 };
 use serde_json::{Value, json};
+use tokio::task::JoinSet;
 
 use crate::{
     golden_conversations::{hub_of, stand_in_with, stand_in_with_hub},
@@ -41,7 +42,7 @@ async fn shown(hub: &TaskHub, id: &str) -> Instance {
 const OTHERWISE: &[(&str, &str, &str)] = &[("timerlong", "Failed", "createTimer is more than 7 days ahead")];
 
 /// Rows of instances that were called on and on when the recording looked: row and calls to wait for.
-const CALLED_ON: &[(&str, u64)] = &[("baddup", 4), ("emptyname", 13)];
+const CALLED_ON: &[(&str, u64)] = &[("baddup", 4), ("emptyname", 13), ("many", 2)];
 
 /// What is comparable of an output: of a failure the exceptions, without stacks and the words of the library that decodes.
 fn comparable(row: &str, output: &Value) -> Value {
@@ -278,18 +279,21 @@ async fn calls_that_a_stop_cuts_off_are_made_again_by_the_next_start() {
     let program = Program::default();
     let (first, hub) = stand_in_with_hub(placeholder()).await;
     let file = first.folder.path().join("hub.db");
-    let driver = async {
-        hub.create_instance(start("hs-orch", &json!({ "om": "hangonce", "mode": "ch" }), None)).await.unwrap();
-        let items = json!({ "mode": "items", "items": [{ "k": "hangonce" }] });
-        hub.create_instance(start("hs-act", &items, None)).await.unwrap();
-        let are_called = async || (program.calls("hs-orch") == 1 && program.calls("hangonce") == 1).then_some(());
-        eventually(SOON, are_called).await;
-        tokio::join!(hub.stop(), first.host.shutdown());
+    let mut handler = JoinSet::new();
+    handler.spawn(program.clone().serve(first.host.port()));
+    hub.create_instance(start("hs-orch", &json!({ "om": "hangonce", "mode": "ch" }), None)).await.unwrap();
+    let items = json!({ "mode": "items", "items": [{ "k": "hangonce" }] });
+    hub.create_instance(start("hs-act", &items, None)).await.unwrap();
+    let are_called = async || (program.calls("hs-orch") == 1 && program.calls("hangonce") == 1).then_some(());
+    eventually(SOON, are_called).await;
+    let dies = async {
+        // After the hub has begun to stop.
+        tokio::task::yield_now().await;
+        handler.shutdown().await;
     };
-    tokio::select! {
-        () = program.clone().serve(first.host.port()) => unreachable!(),
-        () = driver => {}
-    }
+    tokio::join!(hub.stop(), dies);
+    first.host.shutdown().await;
+
     let second = StandIn::start(placeholder()).await;
     let hub = hub_of(&second.host, second.folder.path(), &file, &json!({}));
     let driver = async {
