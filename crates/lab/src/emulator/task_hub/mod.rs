@@ -12,6 +12,7 @@ mod again;
 mod declared;
 mod dispatch;
 mod episode;
+mod listing;
 mod outcome;
 mod recorded;
 mod refused;
@@ -30,6 +31,7 @@ use uuid::Uuid;
 
 pub use again::{Restarted, Rewound};
 pub use declared::{DurableFunctions, HubOptions};
+pub use listing::{Filter, Page};
 pub use recorded::recorded;
 pub use rows::Instance;
 pub use store::{Durability, StoreError};
@@ -228,7 +230,9 @@ impl TaskHub {
     pub async fn create_instance(&self, start: Start) -> Result<(), StartError> {
         let inner = &self.inner;
         let Start { name, instance_id, input, version, client } = start;
-        if let Some(problem) = custom_handler::wire::instance_id_problem(&instance_id) {
+        // The webhook takes any [recorded].
+        let problem = custom_handler::wire::instance_id_problem(&instance_id);
+        if let Some(problem) = problem.filter(|_| client == Client::OutputBinding) {
             return Err(StartError::InstanceId { problem });
         }
         if let Err(unknown) = self.check_orchestrator(&name) {
@@ -293,23 +297,6 @@ impl TaskHub {
     pub async fn history(&self, instance_id: &str) -> Result<Vec<HistoryEvent>, StoreError> {
         let id = instance_id.to_owned();
         self.inner.store.read(move |connection| rows::history(connection, &id)).await
-    }
-
-    /// Removes those of the instances that have ended; gives their number.
-    ///
-    /// # Errors
-    /// What the file refused.
-    pub async fn purge(&self, instance_ids: Vec<String>) -> Result<usize, StoreError> {
-        let purged = self.inner.store.write(move |connection| {
-            let mut purged = 0;
-            for id in &instance_ids {
-                if rows::find(connection, id)?.is_some_and(|it| it.has_ended()) {
-                    purged += usize::from(rows::purge(connection, id)?);
-                }
-            }
-            Ok(purged)
-        });
-        purged.await
     }
 
     /// Does a work item in a task of its own. One that fails or panics is told and tried again after a rest.

@@ -65,10 +65,10 @@ pub(super) struct NewInstance {
 /// What stands in the way of a new instance.
 pub(super) type Existing = OrchestrationStatus;
 
-const INSTANCE: &str =
+pub(super) const INSTANCE: &str =
     "instance_id, execution_id, name, status, finished, input, output, custom_status, created, updated";
 
-fn instance(row: &Row<'_>) -> rusqlite::Result<Instance> {
+pub(super) fn instance(row: &Row<'_>) -> rusqlite::Result<Instance> {
     Ok(Instance {
         instance_id: row.get(0)?,
         execution_id: row.get(1)?,
@@ -187,13 +187,23 @@ pub(super) fn activities(connection: &Connection, limit: usize) -> rusqlite::Res
     rows.collect()
 }
 
+/// How often an instance was started again under its id since it was purged.
+pub(super) fn generation(connection: &Connection, instance_id: &str) -> rusqlite::Result<i64> {
+    let sql = "SELECT generation FROM generations WHERE instance_id = ?1";
+    let known = connection.prepare_cached(sql)?.query_row([instance_id], |row| row.get(0)).optional()?;
+    Ok(known.unwrap_or_default())
+}
+
 /// Creates an instance and the message that begins it, unless one of that id is live.
 pub(super) fn create(connection: &Connection, new: NewInstance) -> rusqlite::Result<Result<(), Existing>> {
     if let Some(existing) = find(connection, &new.instance_id)? {
         if !existing.has_ended() {
             return Ok(Err(existing.status));
         }
+        let generation = generation(connection, &new.instance_id)? + 1;
         purge(connection, &new.instance_id)?;
+        let sql = "INSERT INTO generations VALUES(?1, ?2)";
+        connection.prepare_cached(sql)?.execute(params![new.instance_id, generation])?;
     }
     let NewInstance { instance_id, execution_id, name, input, version, parent, tags } = new;
     let now = nanos(now());
@@ -295,7 +305,7 @@ pub(super) fn update(connection: &Connection, instance: &Instance) -> rusqlite::
 
 /// Removes everything about an instance. False where there was none.
 pub(super) fn purge(connection: &Connection, instance_id: &str) -> rusqlite::Result<bool> {
-    for table in ["history", "control", "activities"] {
+    for table in ["history", "control", "activities", "generations"] {
         connection.execute(&format!("DELETE FROM {table} WHERE instance_id = ?1"), [instance_id])?;
     }
     Ok(connection.execute("DELETE FROM instances WHERE instance_id = ?1", [instance_id])? > 0)

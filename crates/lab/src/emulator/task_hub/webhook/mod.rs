@@ -1,225 +1,103 @@
-//! The extension's HTTP API, `/runtime/webhooks/durabletask` (extension: `HttpApiHandler.cs`; codes as recorded).
+//! The extension's HTTP API, `/runtime/webhooks/durabletask` (extension: `HttpApiHandler.cs`; answers as recorded).
 
+mod answer;
+mod asked;
+mod dates;
+mod history;
+mod json;
+mod parameters;
+mod route;
+mod start;
 mod status;
 
-use std::{collections::BTreeMap, time::Duration};
-
 use axum::{
-    Json, Router,
+    Router,
     body::Bytes,
-    extract::{Path, Query, State},
-    http::{HeaderMap, StatusCode, header},
+    extract::{State, rejection::BytesRejection},
+    http::{HeaderMap, Method, StatusCode, Uri},
     response::{IntoResponse, Response},
-    routing::{any, delete, get, post},
+    routing::any,
 };
-use serde_json::{Value, json};
-use tokio::time::{Instant, sleep};
-use uuid::Uuid;
+use serde_json::json as value;
 
-use self::status::{Filter, status_of};
-use super::{Instance, Sent, Signal, StartError, StoreError, TaskHub};
+use self::{
+    answer::{Answer, Refused, json},
+    asked::{Asked, not_found},
+    json::{JsonError, Written, rewritten},
+    route::{Operation, Path, Route},
+};
+use super::{Instance, Rewound, Sent, Signal, TaskHub};
 use custom_handler::wire::WEBHOOK_PATH;
 use durable::protocol::OrchestrationStatus;
 
-/// Longest wait for an instance, and the pause between two looks, where a start asks for one.
-const POLLING_INTERVAL: Duration = Duration::from_secs(1);
-/// Instances of one page of a list.
-const PAGE: usize = 100;
-const CONTINUATION: &str = "x-ms-continuation-token";
-
-type Parameters = Query<BTreeMap<String, String>>;
-
 pub fn router(hub: TaskHub) -> Router {
-    let routes = Router::new()
-        .route("/orchestrators/{name}", post(start))
-        .route("/orchestrators/{name}/{id}", post(start_as))
-        .route("/instances", get(list).delete(purge_many))
-        // The Python client asks for this one.
-        .route("/instances/", get(list).delete(purge_many))
-        .route("/instances/{id}", get(show).delete(purge))
-        .route("/instances/{id}/raiseEvent/{event}", post(raise))
-        .route("/instances/{id}/terminate", post(terminate))
-        .route("/instances/{id}/suspend", post(suspend))
-        .route("/instances/{id}/resume", post(resume))
-        .route("/instances/{id}/rewind", any(not_here))
-        .route("/instances/{id}/restart", any(not_here))
-        .route("/entities", any(not_here))
-        .route("/entities/{*rest}", any(not_here))
-        .route("/", delete(not_here))
-        .with_state(hub);
-    Router::new().nest(WEBHOOK_PATH, routes)
+    let below = format!("{WEBHOOK_PATH}/{{*path}}");
+    let slash = format!("{WEBHOOK_PATH}/");
+    Router::new().route(WEBHOOK_PATH, any(serve)).route(&slash, any(serve)).route(&below, any(serve)).with_state(hub)
 }
 
-/// What is wrong with a request.
-enum Refused {
-    /// The API's own way to tell an exception.
-    Exception(StatusCode, &'static str, String),
-    /// `{"Message": …}`.
-    Message(StatusCode, String),
-    Text(StatusCode, String),
-    Empty(StatusCode),
+async fn serve(
+    State(hub): State<TaskHub>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Response {
+    let Some(path) = Path::new(uri.path()) else { return StatusCode::BAD_REQUEST.into_response() };
+    let body = match body {
+        Ok(body) => body,
+        Err(refused) => return refused.status().into_response(),
+    };
+    let route = path.route(&method);
+    let answer = match Asked::new(&hub, (&uri, &path), &headers, &body) {
+        _ if route == Route::Nothing => Err(not_found()),
+        Ok(asked) => answer(&asked, route).await,
+        Err(refused) => Err(refused),
+    };
+    answer.unwrap_or_else(IntoResponse::into_response)
 }
 
-impl From<StoreError> for Refused {
-    fn from(error: StoreError) -> Self {
-        Self::Exception(StatusCode::INTERNAL_SERVER_ERROR, "StorageException", error.to_string())
+async fn answer(asked: &Asked<'_>, route: Route) -> Answer {
+    match route {
+        Route::Start { function, id } => start::start(asked, function, id).await,
+        Route::List => status::list(asked).await,
+        Route::Show { id } => status::show(asked, &id).await,
+        Route::Purge { id } => purge(asked, &id).await,
+        Route::PurgeMany => purge_many(asked).await,
+        Route::Operate { id, operation } => operate(asked, &id, operation).await,
+        Route::ListEntities => Ok(json(StatusCode::OK, &value!([]))),
+        Route::SignalEntity { name } => Err(entity_signalled(asked, &name)),
+        Route::MakePrimary => Ok(StatusCode::OK.into_response()),
+        Route::ShowEntity | Route::Nothing => Err(not_found()),
     }
 }
 
-impl From<StartError> for Refused {
-    fn from(error: StartError) -> Self {
-        let (status, kind) = match error {
-            StartError::UnknownFunction { .. } | StartError::InstanceId { .. } => {
-                (StatusCode::BAD_REQUEST, "System.ArgumentException")
+async fn operate(asked: &Asked<'_>, id: &str, operation: Operation) -> Answer {
+    let reason = asked.query.text("reason");
+    match operation {
+        Operation::Restart => return start::restart(asked, id).await,
+        Operation::Rewind => return rewind(asked, id, reason).await,
+        _ => {}
+    }
+    let instance = live(asked, id).await?;
+    let signal = match operation {
+        Operation::Raise(name) => Signal::Raise { name, input: Some(event_data(asked)?) },
+        Operation::Suspend => {
+            if instance.status == OrchestrationStatus::Suspended {
+                return Err(not_in_state("suspend", &instance));
             }
-            StartError::Exists { .. } => return Self::Message(StatusCode::CONFLICT, error.to_string()),
-            StartError::Store(error) => return error.into(),
-        };
-        Self::Exception(status, kind, error.to_string())
-    }
-}
-
-impl IntoResponse for Refused {
-    fn into_response(self) -> Response {
-        match self {
-            Self::Empty(status) => status.into_response(),
-            Self::Text(status, text) => (status, text).into_response(),
-            Self::Message(status, text) => (status, Json(json!({ "Message": text }))).into_response(),
-            Self::Exception(status, kind, message) => {
-                let body = json!({
-                    "Message": "Something went wrong while processing your request",
-                    "ExceptionMessage": message,
-                    "ExceptionType": kind,
-                    "StackTrace": "",
-                });
-                (status, Json(body)).into_response()
+            Signal::Suspend(reason)
+        }
+        Operation::Resume => {
+            if instance.status != OrchestrationStatus::Suspended {
+                return Err(not_in_state("resume", &instance));
             }
+            asked.hub.show_resumed(id).await?;
+            Signal::Resume(reason)
         }
-    }
-}
-
-type Answer = Result<Response, Refused>;
-
-async fn start(
-    State(hub): State<TaskHub>,
-    Path(name): Path<String>,
-    query: Parameters,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Answer {
-    begin(&hub, &name, &Uuid::new_v4().simple().to_string(), &query, &headers, &body).await
-}
-
-async fn start_as(
-    State(hub): State<TaskHub>,
-    Path((name, id)): Path<(String, String)>,
-    query: Parameters,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Answer {
-    begin(&hub, &name, &id, &query, &headers, &body).await
-}
-
-async fn begin(
-    hub: &TaskHub,
-    name: &str,
-    id: &str,
-    query: &BTreeMap<String, String>,
-    headers: &HeaderMap,
-    body: &[u8],
-) -> Answer {
-    hub.start_instance(name, id, json_text(body)?).await?;
-    let seconds =
-        |name: &str| query.get(name).and_then(|it| it.parse().ok()).and_then(|it| Duration::try_from_secs_f64(it).ok());
-    let links = Links::new(hub, headers, id);
-    if let Some(longest) = seconds("timeout") {
-        let pause = seconds("pollingInterval").unwrap_or(POLLING_INTERVAL).max(Duration::from_millis(10));
-        if let Some(ended) = wait_for(hub, id, longest, pause).await? {
-            let code = if ended.status == OrchestrationStatus::Failed {
-                StatusCode::INTERNAL_SERVER_ERROR
-            } else {
-                StatusCode::OK
-            };
-            return Ok((code, Json(status::value(ended.output.as_deref()))).into_response());
-        }
-    }
-    let headers = [(header::LOCATION, links.status.clone()), (header::RETRY_AFTER, "10".to_owned())];
-    Ok((StatusCode::ACCEPTED, headers, Json(links.all())).into_response())
-}
-
-async fn wait_for(hub: &TaskHub, id: &str, longest: Duration, pause: Duration) -> Result<Option<Instance>, StoreError> {
-    let asked = Instant::now();
-    loop {
-        if let Some(instance) = hub.instance(id).await?.filter(Instance::has_ended) {
-            return Ok(Some(instance));
-        }
-        let Some(left) = longest.checked_sub(asked.elapsed()).filter(|it| !it.is_zero()) else { return Ok(None) };
-        sleep(pause.min(left)).await;
-    }
-}
-
-async fn show(State(hub): State<TaskHub>, Path(id): Path<String>, query: Parameters, headers: HeaderMap) -> Answer {
-    let instance = hub.instance(&id).await?.ok_or(Refused::Empty(StatusCode::NOT_FOUND))?;
-    let history = if flag(&query, "showHistory", false) { Some(hub.history(&id).await?) } else { None };
-    let show_output = flag(&query, "showHistoryOutput", false);
-    let body = status_of(&instance, flag(&query, "showInput", true), history.as_deref().map(|it| (it, show_output)));
-    if !instance.has_ended() {
-        let location = Links::new(&hub, &headers, &id).status;
-        let headers = [(header::LOCATION, location), (header::RETRY_AFTER, "5".to_owned())];
-        return Ok((StatusCode::ACCEPTED, headers, Json(body)).into_response());
-    }
-    let failed =
-        instance.status == OrchestrationStatus::Failed && flag(&query, "returnInternalServerErrorOnFailure", false);
-    let code = if failed { StatusCode::INTERNAL_SERVER_ERROR } else { StatusCode::OK };
-    Ok((code, Json(body)).into_response())
-}
-
-async fn list(State(hub): State<TaskHub>, query: Parameters, headers: HeaderMap) -> Answer {
-    let filter = Filter::read(&query).map_err(|why| Refused::Text(StatusCode::BAD_REQUEST, why))?;
-    let after =
-        headers.get(CONTINUATION).and_then(|it| it.to_str().ok()).filter(|it| *it != "null").unwrap_or_default();
-    let top = query.get("top").and_then(|it| it.parse().ok()).unwrap_or(PAGE).max(1);
-    let all = hub.instances().await?;
-    let mut found = all.iter().filter(|it| it.instance_id.as_str() > after && filter.has(it));
-    let page: Vec<&Instance> = found.by_ref().take(top).collect();
-    let show_input = flag(&query, "showInput", true);
-    let body: Vec<Value> = page.iter().map(|it| status_of(it, show_input, None)).collect();
-    let mut response = Json(body).into_response();
-    let token = if found.next().is_some() { page.last().map(|it| it.instance_id.clone()) } else { None };
-    if let Some(token) = token.and_then(|it| it.parse().ok()) {
-        response.headers_mut().insert(CONTINUATION, token);
-    }
-    Ok(response)
-}
-
-async fn raise(
-    State(hub): State<TaskHub>,
-    Path((id, name)): Path<(String, String)>,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Answer {
-    let media_type = headers.get(header::CONTENT_TYPE).and_then(|it| it.to_str().ok()).unwrap_or_default();
-    if !media_type.to_ascii_lowercase().starts_with("application/json") {
-        let text = "Only application/json request content is supported";
-        return Err(Refused::Text(StatusCode::BAD_REQUEST, text.to_owned()));
-    }
-    send(&hub, &id, Signal::Raise { name, input: json_text(&body)? }).await
-}
-
-async fn terminate(State(hub): State<TaskHub>, Path(id): Path<String>, query: Parameters) -> Answer {
-    send(&hub, &id, Signal::Terminate(query.get("reason").cloned())).await
-}
-
-async fn suspend(State(hub): State<TaskHub>, Path(id): Path<String>, query: Parameters) -> Answer {
-    send(&hub, &id, Signal::Suspend(query.get("reason").cloned())).await
-}
-
-async fn resume(State(hub): State<TaskHub>, Path(id): Path<String>, query: Parameters) -> Answer {
-    send(&hub, &id, Signal::Resume(query.get("reason").cloned())).await
-}
-
-async fn send(hub: &TaskHub, id: &str, signal: Signal) -> Answer {
-    Ok(match hub.signal(id, signal).await? {
+        _ => Signal::Terminate(reason),
+    };
+    Ok(match asked.hub.signal(id, signal).await? {
         Sent::Accepted => StatusCode::ACCEPTED,
         Sent::Unknown => StatusCode::NOT_FOUND,
         Sent::Ended => StatusCode::GONE,
@@ -227,77 +105,96 @@ async fn send(hub: &TaskHub, id: &str, signal: Signal) -> Answer {
     .into_response())
 }
 
-async fn purge(State(hub): State<TaskHub>, Path(id): Path<String>) -> Answer {
-    purged(hub.purge(vec![id]).await?)
+/// An instance that can be told something.
+async fn live(asked: &Asked<'_>, id: &str) -> Result<Instance, Refused> {
+    let instance = if asked.is_own_hub() { asked.hub.instance(id).await? } else { None };
+    let instance = instance.ok_or_else(not_found)?;
+    if instance.has_ended() { Err(Refused::Empty(StatusCode::GONE)) } else { Ok(instance) }
 }
 
-async fn purge_many(State(hub): State<TaskHub>, query: Parameters) -> Answer {
-    if !query.contains_key("createdTimeFrom") {
-        let text = "Please provide value for 'createdTimeFrom' parameter.";
-        return Err(Refused::Text(StatusCode::BAD_REQUEST, text.to_owned()));
+fn not_in_state(what: &str, instance: &Instance) -> Refused {
+    let Instance { instance_id, status, .. } = instance;
+    let what =
+        format!("Cannot {what} the orchestration instance {instance_id} because instance is in the {status:?} state.");
+    Refused::unexpected("System.InvalidOperationException", what)
+}
+
+/// The data of an event, written again as the extension does.
+fn event_data(asked: &Asked<'_>) -> Result<String, Refused> {
+    if !asked.is_json() {
+        let what = "Only application/json request content is supported";
+        return Err(Refused::Message(StatusCode::BAD_REQUEST, what.to_owned()));
     }
-    let filter = Filter::read(&query).map_err(|why| Refused::Text(StatusCode::BAD_REQUEST, why))?;
-    let all = hub.instances().await?;
-    let ids = all.into_iter().filter(|it| filter.has(it)).map(|it| it.instance_id).collect();
-    purged(hub.purge(ids).await?)
+    written(&asked.text()).map_err(Refused::invalid_json)
+}
+
+fn written(text: &str) -> Result<String, JsonError> {
+    match rewritten(text)? {
+        Written::Json(text) | Written::Comment(text) => Ok(text),
+    }
+}
+
+async fn rewind(asked: &Asked<'_>, id: &str, reason: Option<String>) -> Answer {
+    let rewound = if asked.is_own_hub() { asked.hub.rewind(id, reason).await? } else { Rewound::Unknown };
+    match rewound {
+        Rewound::Accepted => Ok(StatusCode::ACCEPTED.into_response()),
+        Rewound::Unknown => {
+            Err(Refused::Text(StatusCode::NOT_FOUND, format!("No orchestration with instance ID \"${id}\" found.")))
+        }
+        Rewound::NotFailed(status) => Err(Refused::Text(
+            StatusCode::PRECONDITION_FAILED,
+            format!(
+                "This orchestration has status {status:?}, but only orchestrations in the \"Failed\" state can be rewound."
+            ),
+        )),
+    }
+}
+
+async fn purge(asked: &Asked<'_>, id: &str) -> Answer {
+    let instance = if asked.is_own_hub() { asked.hub.instance(id).await? } else { None };
+    let instance = instance.ok_or_else(not_found)?;
+    if !instance.has_ended() {
+        let what = "Only orchestrations in a terminal state can be purged, but the orchestration with instance ID";
+        let what = format!("{what} {id} has status {:?}", instance.status);
+        return Err(Refused::Text(StatusCode::PRECONDITION_FAILED, what));
+    }
+    purged(usize::from(asked.hub.purge(id).await?))
+}
+
+async fn purge_many(asked: &Asked<'_>) -> Answer {
+    let mut filter = status::filter(asked);
+    if filter.from.is_none() {
+        let what = "Please provide value for 'createdTimeFrom' parameter.";
+        return Err(Refused::Text(StatusCode::BAD_REQUEST, what.to_owned()));
+    }
+    filter.prefix.clear();
+    filter.to.get_or_insert_with(custom_handler::clock::utc_now);
+    purged(if asked.is_own_hub() { asked.hub.purge_all(filter).await? } else { 0 })
 }
 
 fn purged(count: usize) -> Answer {
     match count {
-        0 => Err(Refused::Empty(StatusCode::NOT_FOUND)),
-        _ => Ok(Json(json!({ "instancesDeleted": count })).into_response()),
+        0 => Err(not_found()),
+        _ => Ok(json(StatusCode::OK, &value!({ "instancesDeleted": count }))),
     }
 }
 
-async fn not_here() -> Response {
-    (StatusCode::NOT_IMPLEMENTED, "This stand-in has no rewind, no restart and no entities.").into_response()
+/// As on a host whose app has no entity functions.
+fn entity_signalled(asked: &Asked<'_>, name: &str) -> Refused {
+    let what = if name.is_empty() {
+        "Invalid entity id: entity name must not be a null or empty string. (Parameter 'entityName')".to_owned()
+    } else if let Some(error) = unreadable(asked) {
+        format!("Could not parse JSON content: {}", error.message)
+    } else {
+        let what = "doesn't exist, is disabled, or is not an entity function. Additional info: No entity functions are";
+        format!("The function '{name}' {what} currently registered!")
+    };
+    Refused::Message(StatusCode::BAD_REQUEST, what)
 }
 
-/// A body as JSON text; an empty one is no input.
-fn json_text(body: &[u8]) -> Result<Option<String>, Refused> {
-    if body.iter().all(u8::is_ascii_whitespace) {
-        return Ok(None);
+fn unreadable(asked: &Asked<'_>) -> Option<JsonError> {
+    if asked.body.is_empty() || !asked.is_json() {
+        return None;
     }
-    match serde_json::from_slice::<Value>(body) {
-        Ok(value) => Ok(Some(value.to_string())),
-        Err(_) => Err(Refused::Message(StatusCode::BAD_REQUEST, "Invalid JSON content".to_owned())),
-    }
-}
-
-fn flag(query: &BTreeMap<String, String>, name: &str, default: bool) -> bool {
-    query.get(name).map_or(default, |it| it.eq_ignore_ascii_case("true"))
-}
-
-/// Where an instance can be managed.
-struct Links {
-    id: String,
-    instance: String,
-    query: String,
-    status: String,
-}
-
-impl Links {
-    fn new(hub: &TaskHub, headers: &HeaderMap, id: &str) -> Self {
-        let host = headers.get(header::HOST).and_then(|it| it.to_str().ok()).unwrap_or("localhost");
-        let encoded = percent_encoding::utf8_percent_encode(id, percent_encoding::NON_ALPHANUMERIC);
-        let instance = format!("http://{host}{WEBHOOK_PATH}/instances/{encoded}");
-        let query = format!("taskHub={}&connection=Storage", hub.name());
-        let status = format!("{instance}?{query}");
-        Self { id: id.to_owned(), instance, query, status }
-    }
-
-    fn all(self) -> Value {
-        let Self { id, instance, query, status } = self;
-        let with_reason = |what: &str| format!("{instance}/{what}?reason={{text}}&{query}");
-        json!({
-            "id": id,
-            "statusQueryGetUri": status,
-            "sendEventPostUri": format!("{instance}/raiseEvent/{{eventName}}?{query}"),
-            "terminatePostUri": with_reason("terminate"),
-            "purgeHistoryDeleteUri": status,
-            "restartPostUri": format!("{instance}/restart?{query}"),
-            "suspendPostUri": with_reason("suspend"),
-            "resumePostUri": with_reason("resume"),
-        })
-    }
+    rewritten(&asked.text()).err()
 }

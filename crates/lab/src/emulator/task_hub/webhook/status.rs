@@ -1,202 +1,173 @@
-//! An instance as the HTTP API shows it, and which instances a list is about.
+//! An instance as the API shows it, alone and in a list.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
-
-use serde_json::{Value, json};
-use time::{OffsetDateTime, format_description::well_known::Rfc3339};
-
-use crate::emulator::task_hub::Instance;
-use custom_handler::clock;
-use durable::protocol::{
-    EventType, FailureDetails, HistoryEvent, OrchestrationStatus, TaskCompleted, TaskFailed, Timestamp,
+use axum::{
+    http::{HeaderName, StatusCode},
+    response::Response,
 };
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde::Serialize;
+use serde_json::value::RawValue;
+use time::{OffsetDateTime, UtcOffset, format_description::well_known::Rfc3339};
 
-/// The body of a status answer; `history` with whether results are shown.
-pub(super) fn status_of(instance: &Instance, show_input: bool, history: Option<(&[HistoryEvent], bool)>) -> Value {
-    let mut status = json!({
-        "name": instance.name,
-        "instanceId": instance.instance_id,
-        "runtimeStatus": format!("{:?}", instance.status),
-        "input": if show_input { value(instance.input.as_deref()) } else { Value::Null },
-        "customStatus": value(instance.custom_status.as_deref()),
-        "output": value(instance.output.as_deref()),
-        "createdTime": seconds(instance.created),
-        "lastUpdatedTime": seconds(instance.updated),
-    });
-    if let Some((history, show_output)) = history {
-        status["historyEvents"] = events(history, show_output);
-    }
-    status
+use super::{
+    answer::{Answer, Refused, ask_again, json, set},
+    asked::{Asked, not_found},
+    history::{self, Shown},
+    json::{quoted, raw, shown},
+};
+use crate::emulator::task_hub::{Filter, Instance, Page};
+use durable::protocol::OrchestrationStatus;
+
+/// Instances of one page of a list.
+const PAGE: usize = 100;
+const CONTINUATION: HeaderName = HeaderName::from_static("x-ms-continuation-token");
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Status<'a> {
+    name: &'a str,
+    instance_id: &'a str,
+    runtime_status: String,
+    input: Box<RawValue>,
+    custom_status: Box<RawValue>,
+    output: Box<RawValue>,
+    created_time: String,
+    last_updated_time: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    history_events: Option<Vec<history::Event>>,
 }
 
-/// The value of a JSON text; text that is none is shown as it is.
-pub(super) fn value(text: Option<&str>) -> Value {
-    text.map_or(Value::Null, |text| serde_json::from_str(text).unwrap_or_else(|_| Value::from(text)))
+impl<'a> Status<'a> {
+    /// # Errors
+    /// The comment that one of its texts begins with.
+    fn new(instance: &'a Instance, show_input: bool) -> Result<Self, String> {
+        let input = instance.input.as_deref().filter(|_| show_input);
+        Ok(Self {
+            name: &instance.name,
+            instance_id: &instance.instance_id,
+            runtime_status: format!("{:?}", instance.status),
+            input: shown(input)?,
+            custom_status: shown(instance.custom_status.as_deref())?,
+            output: shown(instance.output.as_deref())?,
+            created_time: seconds(instance.created),
+            last_updated_time: seconds(instance.updated),
+            history_events: None,
+        })
+    }
+
+    /// In a list a comment spoils its own row alone: it is shown as a text.
+    fn listed(instance: &'a Instance, show_input: bool) -> Self {
+        let input = instance.input.as_deref().filter(|_| show_input);
+        let lenient = |text: Option<&str>| shown(text).unwrap_or_else(|_| raw(quoted(text.unwrap_or_default())));
+        Self {
+            name: &instance.name,
+            instance_id: &instance.instance_id,
+            runtime_status: format!("{:?}", instance.status),
+            input: lenient(input),
+            custom_status: lenient(instance.custom_status.as_deref()),
+            output: lenient(instance.output.as_deref()),
+            created_time: seconds(instance.created),
+            last_updated_time: seconds(instance.updated),
+            history_events: None,
+        }
+    }
 }
 
 fn seconds(at: OffsetDateTime) -> String {
+    let at = at.to_offset(UtcOffset::UTC);
     at.replace_nanosecond(0).unwrap_or(at).format(&Rfc3339).unwrap_or_default()
 }
 
-/// History as the extension shows it (extension: `DurableClient.cs`): what has an outcome is told with it, an episode's begin and end
-/// not at all.
-fn events(history: &[HistoryEvent], show_output: bool) -> Value {
-    let ended = history.iter().filter_map(|it| match it.event_type.as_ref()? {
-        EventType::TaskCompleted(it) | EventType::SubOrchestrationInstanceCompleted(it) => Some(it.task_scheduled_id),
-        EventType::TaskFailed(it) | EventType::SubOrchestrationInstanceFailed(it) => Some(it.task_scheduled_id),
-        _ => None,
-    });
-    let mut teller = Teller { ended: ended.collect(), scheduled: HashMap::new(), show_output };
-    history.iter().filter_map(|it| teller.tell(it)).collect()
+/// What the extension comes to that has a comment to show where a value is to be.
+pub(super) fn not_shown(_comment: String) -> Refused {
+    let what = "Token PropertyName in state Property would result in an invalid JSON object. Path ''.";
+    Refused::unexpected("Newtonsoft.Json.JsonWriterException", what.to_owned())
 }
 
-struct Teller<'a> {
-    /// Ids of what has an outcome.
-    ended: HashSet<i32>,
-    /// Name and time of what was scheduled, by its id.
-    scheduled: HashMap<i32, (&'a str, String)>,
-    show_output: bool,
+pub(super) async fn show(asked: &Asked<'_>, id: &str) -> Answer {
+    let instance = if asked.is_own_hub() { asked.hub.instance(id).await? } else { None };
+    let failure_is_500 = asked.query.flag("returnInternalServerErrorOnFailure").unwrap_or(false);
+    shown_alone(asked, &instance.ok_or_else(not_found)?, failure_is_500).await
 }
 
-impl<'a> Teller<'a> {
-    fn tell(&mut self, event: &'a HistoryEvent) -> Option<Value> {
-        use EventType as E;
-        let at = time_of(event);
-        let mut told = match event.event_type.as_ref()? {
-            E::TaskScheduled(it) if self.ended.contains(&event.event_id) => {
-                return self.remember(event.event_id, &it.name, at);
-            }
-            E::SubOrchestrationInstanceCreated(it) if self.ended.contains(&event.event_id) => {
-                return self.remember(event.event_id, &it.name, at);
-            }
-            E::TaskScheduled(it) => json!({ "EventType": "TaskScheduled", "Name": it.name, "Input": it.input }),
-            E::SubOrchestrationInstanceCreated(it) => json!({
-                "EventType": "SubOrchestrationInstanceCreated",
-                "InstanceId": it.instance_id,
-                "Name": it.name,
-                "Input": it.input,
-            }),
-            E::TimerCreated(it) => json!({ "EventType": "TimerCreated", "FireAt": fire_at(it.fire_at) }),
-            E::ExecutionStarted(it) => {
-                json!({ "EventType": "ExecutionStarted", "Input": it.input, "FunctionName": it.name })
-            }
-            E::TaskCompleted(it) => self.completed("TaskCompleted", it),
-            E::SubOrchestrationInstanceCompleted(it) => self.completed("SubOrchestrationInstanceCompleted", it),
-            E::TaskFailed(it) => self.failed("TaskFailed", it),
-            E::SubOrchestrationInstanceFailed(it) => self.failed("SubOrchestrationInstanceFailed", it),
-            E::TimerFired(it) => json!({ "EventType": "TimerFired", "FireAt": fire_at(it.fire_at) }),
-            E::EventRaised(it) => json!({ "EventType": "EventRaised", "Name": it.name, "Input": it.input }),
-            E::EventSent(it) => json!({
-                "EventType": "EventSent",
-                "InstanceId": it.instance_id,
-                "Name": it.name,
-                "Input": it.input,
-            }),
-            E::ExecutionCompleted(it) => {
-                let status =
-                    OrchestrationStatus::try_from(it.orchestration_status).unwrap_or(OrchestrationStatus::Failed);
-                let completed = json!({
-                    "EventType": "ExecutionCompleted",
-                    "OrchestrationStatus": format!("{status:?}"),
-                    "FailureDetails": details(it.failure_details.as_deref()),
-                });
-                self.with_output(completed, it.result.as_deref())
-            }
-            E::ExecutionTerminated(it) => json!({ "EventType": "ExecutionTerminated", "Input": it.input }),
-            E::ExecutionSuspended(it) => json!({ "EventType": "ExecutionSuspended", "Reason": it.input }),
-            E::ExecutionResumed(it) => json!({ "EventType": "ExecutionResumed", "Reason": it.input }),
-            _ => return None,
+/// The answer about one instance, with what the query asks for.
+pub(super) async fn shown_alone(asked: &Asked<'_>, instance: &Instance, failure_is_500: bool) -> Answer {
+    let flag = |name: &str, default| asked.query.flag(name).unwrap_or(default);
+    let show_input = flag("showInput", true);
+    let mut status = Status::new(instance, show_input).map_err(not_shown)?;
+    if flag("showHistory", false) && instance.status != OrchestrationStatus::Pending {
+        let id = &instance.instance_id;
+        let shown = Shown {
+            input: show_input,
+            output: flag("showHistoryOutput", false),
+            generation: asked.hub.generation(id).await?,
         };
-        told["Timestamp"] = Value::from(at);
-        Some(told)
+        status.history_events = Some(history::events(&asked.hub.history(id).await?, shown));
     }
-
-    fn remember(&mut self, id: i32, name: &'a str, at: String) -> Option<Value> {
-        self.scheduled.insert(id, (name, at));
-        None
+    if !instance.has_ended() {
+        return Ok(ask_again(json(StatusCode::ACCEPTED, &status), &asked.address(), 5));
     }
+    let is_500 = failure_is_500 && instance.status == OrchestrationStatus::Failed;
+    Ok(json(if is_500 { StatusCode::INTERNAL_SERVER_ERROR } else { StatusCode::OK }, &status))
+}
 
-    fn completed(&self, kind: &str, outcome: &TaskCompleted) -> Value {
-        let completed = self.outcome(kind, outcome.task_scheduled_id);
-        self.with_output(completed, outcome.result.as_deref())
+/// Which instances a query is about.
+pub(super) fn filter(asked: &Asked<'_>) -> Filter {
+    Filter {
+        prefix: asked.query.text("instanceIdPrefix").unwrap_or_default(),
+        from: asked.query.time("createdTimeFrom"),
+        to: asked.query.time("createdTimeTo"),
+        statuses: asked.query.statuses("runtimeStatus"),
     }
+}
 
-    fn failed(&self, kind: &str, outcome: &TaskFailed) -> Value {
-        let mut failed = self.outcome(kind, outcome.task_scheduled_id);
-        failed["Reason"] =
-            json!(outcome.failure_details.as_ref().map(|it| format!("{}: {}", it.error_type, it.error_message)));
-        failed["FailureDetails"] = details(outcome.failure_details.as_deref());
-        failed
+pub(super) async fn list(asked: &Asked<'_>) -> Answer {
+    let top = match asked.query.integer("top") {
+        None => PAGE,
+        Some(top) => usize::try_from(top).map_err(|_| negative_page())?,
+    };
+    let page = match asked.header(CONTINUATION).filter(|it| !it.is_empty()).map(position) {
+        // As recorded: after a token that is none there is nothing.
+        Some(None) => Page::default(),
+        _ if !asked.is_own_hub() => Page::default(),
+        after => asked.hub.page(filter(asked), after.flatten().unwrap_or_default(), top).await?,
+    };
+    let show_input = asked.query.flag("showInput").unwrap_or(true);
+    let body: Vec<Status<'_>> = page.instances.iter().map(|it| Status::listed(it, show_input)).collect();
+    let mut response: Response = json(StatusCode::OK, &body);
+    if let Some(next) = &page.next {
+        set(&mut response, CONTINUATION, &token(next));
     }
+    Ok(response)
+}
 
-    fn outcome(&self, kind: &str, id: i32) -> Value {
-        let (name, at) = self.scheduled.get(&id).cloned().unwrap_or_default();
-        json!({ "EventType": kind, "ScheduledTime": at, "FunctionName": name })
-    }
+/// Storage refuses such a page.
+fn negative_page() -> Refused {
+    let what = "The page size is negative.".to_owned();
+    Refused::unexpected("DurableTask.AzureStorage.Storage.DurableTaskStorageException", what)
+}
 
-    fn with_output(&self, mut event: Value, result: Option<&str>) -> Value {
-        if self.show_output {
-            event["Result"] = value(result);
+/// A token for the page after an id: ids may be of characters that no header takes.
+fn token(after: &str) -> String {
+    URL_SAFE_NO_PAD.encode(format!("after:{after}"))
+}
+
+fn position(token: &str) -> Option<String> {
+    let text = String::from_utf8(URL_SAFE_NO_PAD.decode(token).ok()?).ok()?;
+    text.strip_prefix("after:").map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_ascii_and_leads_back_to_any_id() {
+        for id in ["", "p1", "ä", "日本\n", "a\"b"] {
+            let token = token(id);
+            assert!(token.is_ascii() && !token.is_empty(), "{token}");
+            assert_eq!(position(&token).as_deref(), Some(id));
         }
-        event
-    }
-}
-
-fn fire_at(at: Option<Timestamp>) -> Option<String> {
-    at.map(|it| clock::timestamp(it.into()))
-}
-
-fn details(it: Option<&FailureDetails>) -> Value {
-    it.map_or(Value::Null, |it| {
-        json!({
-            "ErrorType": it.error_type,
-            "ErrorMessage": it.error_message,
-            "StackTrace": it.stack_trace,
-            "InnerFailure": details(it.inner_failure.as_deref()),
-            "IsNonRetriable": it.is_non_retriable,
-        })
-    })
-}
-
-fn time_of(event: &HistoryEvent) -> String {
-    event.timestamp.map(|it| clock::timestamp(it.into())).unwrap_or_default()
-}
-
-/// Which instances are meant.
-#[derive(Debug, Default)]
-pub(super) struct Filter {
-    prefix: String,
-    from: Option<OffsetDateTime>,
-    to: Option<OffsetDateTime>,
-    statuses: Vec<String>,
-}
-
-impl Filter {
-    /// Reads a query.
-    ///
-    /// # Errors
-    /// Which parameter is wrong.
-    pub(super) fn read(query: &BTreeMap<String, String>) -> Result<Self, String> {
-        let time = |name: &str| match query.get(name).filter(|it| !it.is_empty()) {
-            None => Ok(None),
-            // A plus that was not encoded has become a blank.
-            Some(text) => OffsetDateTime::parse(&text.replace(' ', "+"), &Rfc3339)
-                .map(Some)
-                .map_err(|_| format!("{name} is not a time like 2026-01-01T00:00:00Z")),
-        };
-        let statuses = query.get("runtimeStatus").map(String::as_str).unwrap_or_default();
-        Ok(Self {
-            prefix: query.get("instanceIdPrefix").cloned().unwrap_or_default(),
-            from: time("createdTimeFrom")?,
-            to: time("createdTimeTo")?,
-            statuses: statuses.split(',').map(str::trim).filter(|it| !it.is_empty()).map(str::to_lowercase).collect(),
-        })
-    }
-
-    pub(super) fn has(&self, instance: &Instance) -> bool {
-        instance.instance_id.starts_with(&self.prefix)
-            && self.from.is_none_or(|it| instance.created >= it)
-            && self.to.is_none_or(|it| instance.created <= it)
-            && (self.statuses.is_empty() || self.statuses.contains(&format!("{:?}", instance.status).to_lowercase()))
+        assert_eq!((position("nonsense"), position("ä"), position("null")), (None, None, None));
     }
 }
