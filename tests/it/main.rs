@@ -28,6 +28,7 @@ mod harness;
 mod host_rows;
 mod house;
 mod http_trigger;
+mod hub_stress;
 mod identity;
 mod import;
 mod infra;

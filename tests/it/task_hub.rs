@@ -85,7 +85,7 @@ fn new_events(request: &Sent) -> Vec<HistoryEvent> {
     envelope::decode(body["Data"]["context"].as_str().unwrap()).unwrap().new_events
 }
 
-fn completion(id: i32, result: &str) -> OrchestratorAction {
+pub(crate) fn completion(id: i32, result: &str) -> OrchestratorAction {
     let complete = CompleteOrchestration::with(|set| {
         set.orchestration_status = OrchestrationStatus::Completed as i32;
         set.result = Some(result.to_owned());
@@ -93,7 +93,7 @@ fn completion(id: i32, result: &str) -> OrchestratorAction {
     OrchestratorAction::new(id, Some(ActionType::CompleteOrchestration(complete)))
 }
 
-fn answered(actions: Vec<OrchestratorAction>) -> Option<(u16, &'static str, String)> {
+pub(crate) fn answered(actions: Vec<OrchestratorAction>) -> Option<(u16, &'static str, String)> {
     let response = OrchestratorResponse::with(|set| {
         set.instance_id = "i".to_owned();
         set.actions = actions;

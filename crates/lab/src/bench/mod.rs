@@ -5,6 +5,7 @@ mod blob;
 mod contenders;
 mod exporter;
 mod handler;
+mod hub;
 mod replay;
 mod served;
 pub mod storm;
@@ -12,6 +13,7 @@ pub mod storm;
 pub use blob::BlobBench;
 pub use contenders::Peers;
 pub use exporter::ExporterBench;
+pub use hub::HubBench;
 pub use replay::{AnswerFn, ReplayBench};
 
 use serde::Serialize;
@@ -55,6 +57,17 @@ pub struct Report {
     /// What ran: programs and their versions, the handler's C library, the kernel.
     pub environment: Vec<(String, String)>,
     pub results: Vec<Goal>,
+}
+
+/// Of the machine: processor, cores, kernel; and when it was measured.
+fn environment() -> Vec<(String, String)> {
+    let machine = crate::evidence::Environment::of_machine();
+    let wanted = ["cpu", "cores", "kernel"].into_iter();
+    let mut facts: Vec<(String, String)> = wanted
+        .filter_map(|name| Some((name.to_owned(), machine.0.get(name)?.to_string().trim_matches('"').to_owned())))
+        .collect();
+    facts.push(("at".to_owned(), custom_handler::clock::timestamp(custom_handler::clock::utc_now())));
+    facts
 }
 
 /// The value at a percentile; 0 for no samples.

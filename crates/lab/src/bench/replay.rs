@@ -14,7 +14,7 @@ use serde::Deserialize;
 use super::{
     Goal, Report,
     contenders::{Contender, Cost, DOTNET, PYTHON, Peers, Plans},
-    median, ratio, storm,
+    environment, median, ratio, storm,
 };
 use crate::{
     app::{ScriptRoot, own},
@@ -195,14 +195,4 @@ fn episode_ms(answer: AnswerFn, body: &[u8]) -> f64 {
 fn thread_cpu_ms() -> f64 {
     let now = clock_gettime(ClockId::ThreadCPUTime);
     now.tv_sec as f64 * 1000.0 + now.tv_nsec as f64 / 1_000_000.0
-}
-
-fn environment() -> Vec<(String, String)> {
-    let machine = crate::evidence::Environment::of_machine();
-    let wanted = ["cpu", "cores", "kernel"].into_iter();
-    let mut facts: Vec<(String, String)> = wanted
-        .filter_map(|name| Some((name.to_owned(), machine.0.get(name)?.to_string().trim_matches('"').to_owned())))
-        .collect();
-    facts.push(("at".to_owned(), custom_handler::clock::timestamp(custom_handler::clock::utc_now())));
-    facts
 }

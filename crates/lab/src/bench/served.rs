@@ -3,6 +3,7 @@
 use std::{net::TcpListener, process::Stdio, time::Duration};
 
 use anyhow::{Context, bail, ensure};
+use http::HeaderMap;
 use tokio::{
     process::{Child, Command},
     time::{Instant, sleep},
@@ -46,7 +47,7 @@ impl Served {
         let started = Instant::now();
         command.stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true);
         let child = command.spawn().with_context(|| format!("start {program}"))?;
-        let mut served = Self { program, child, url: format!("http://127.0.0.1:{port}/"), http };
+        let mut served = Self { program, child, url: format!("http://127.0.0.1:{port}"), http };
         while served.http.get(&served.url).timeout(patience).send().await.is_err() {
             if let Some(status) = served.child.try_wait()? {
                 bail!("{} ended with {status} before it answered", served.program);
@@ -62,12 +63,30 @@ impl Served {
     /// # Errors
     /// When there is none, or it is no success.
     pub(super) async fn post(&self, name: &str, body: impl Into<reqwest::Body>) -> anyhow::Result<bytes::Bytes> {
-        let request = self.http.post(format!("{}{name}", self.url)).header("traceparent", TRACEPARENT).body(body);
-        let answer = request.send().await.with_context(|| format!("ask {} for {name}", self.program))?;
-        let (status, body) = (answer.status(), answer.bytes().await?);
+        let request = self.http.post(self.url(&format!("/{name}"))).header("traceparent", TRACEPARENT).body(body);
+        Ok(self.send(request).await.context(name.to_owned())?.1)
+    }
+
+    /// Asks for something, and gives head and body of the answer.
+    ///
+    /// # Errors
+    /// When there is none, or it is no success.
+    pub(super) async fn send(&self, request: reqwest::RequestBuilder) -> anyhow::Result<(HeaderMap, bytes::Bytes)> {
+        let answer = request.send().await.with_context(|| format!("ask {}", self.program))?;
+        let (status, headers, body) = (answer.status(), answer.headers().clone(), answer.bytes().await?);
         let text = String::from_utf8_lossy(&body);
-        ensure!(status.is_success(), "{name}: {} answered {status}: {text}", self.program);
-        Ok(body)
+        ensure!(status.is_success(), "{} answered {status}: {text}", self.program);
+        Ok((headers, body))
+    }
+
+    /// To make requests with.
+    pub(super) fn http(&self) -> &reqwest::Client {
+        &self.http
+    }
+
+    /// The address of a path.
+    pub(super) fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.url)
     }
 
     /// CPU time of the whole process so far, in steps of 10 ms.

@@ -144,7 +144,12 @@ impl Workspace {
 
     /// The task hub's file.
     pub fn task_hub(&self) -> PathBuf {
-        self.path.join(TASK_HUB[0])
+        Self::task_hub_of(&self.path)
+    }
+
+    /// The same of a folder that another lab may have locked.
+    pub fn task_hub_of(path: &Path) -> PathBuf {
+        path.join(TASK_HUB[0])
     }
 
     /// Output of the processes the lab starts.

@@ -1,63 +1,26 @@
-//! The dispatcher of activities.
-
-use std::time::Duration;
+//! One activity: from its row to a call, and from its answer to the file.
 
 use rusqlite::Connection;
 use serde_json::{Map, Value};
-use tokio::time::sleep;
 
 use super::{
-    Ended, TaskHub,
+    TaskHub,
     rows::{self, Activity, event},
     store::StoreError,
+    working::Ended,
 };
 use crate::emulator::host::{Call, Exception, binding_data, texts};
 use durable::protocol::{EventType, FailureDetails, TaskCompleted, TaskFailed};
 
-const LOOK_EVERY: Duration = Duration::from_secs(5);
-
 impl TaskHub {
-    pub(super) async fn dispatch_activities(self) {
+    /// Runs an activity. One that is gone from the file was purged.
+    pub(super) async fn run_activity(&self, id: i64) -> Result<Ended, StoreError> {
         let inner = &self.inner;
-        while !inner.stopping.is_cancelled() {
-            match self.waiting_activities().await {
-                Ok(waiting) => waiting.into_iter().for_each(|it| self.start_activity(it)),
-                Err(error) => tracing::error!("cannot look for activities: {error}"),
-            }
-            tokio::select! {
-                () = inner.stopping.cancelled() => {}
-                () = inner.activities_arrived.notified() => {}
-                () = sleep(LOOK_EVERY) => {}
-            }
-        }
-    }
-
-    fn start_activity(&self, activity: Activity) {
-        let (hub, id) = (self.clone(), activity.id);
-        // Its place is given back only when it is gone from the file.
-        let work = async move { hub.run_activity(activity).await };
-        self.work_on(id, |inner| (&inner.activities, &inner.activities_arrived), work);
-    }
-
-    /// The oldest that are neither under way nor at rest, as many as the limit allows.
-    async fn waiting_activities(&self) -> Result<Vec<Activity>, StoreError> {
-        let free = self.inner.options.max_activities.saturating_sub(self.inner.activities.running());
-        if free == 0 {
-            return Ok(Vec::new());
-        }
-        // Taken before the file is read: of one that ended in between the row read would still be there, and it would be run again.
-        let held = self.inner.activities.held();
-        let limit = held.len() + free;
-        let oldest = self.inner.store.read(move |connection| rows::activities(connection, limit)).await?;
-        Ok(oldest.into_iter().filter(|it| !held.contains(&it.id)).take(free).collect())
-    }
-
-    async fn run_activity(&self, activity: Activity) -> Result<Ended, StoreError> {
-        let inner = &self.inner;
+        let activity = inner.store.read(move |connection| rows::activity(connection, id)).await?;
+        let Some(activity) = activity else { return Ok(Ended::Well) };
         let Some(outcome) = self.outcome_of(&activity).await else { return Ok(Ended::GivenUp) };
         let write = move |connection: &Connection| rows::complete_activity(connection, &activity, &event(-1, outcome));
         inner.store.write(write).await?;
-        inner.messages_arrived.notify_one();
         Ok(Ended::Well)
     }
 

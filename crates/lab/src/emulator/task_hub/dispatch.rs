@@ -1,36 +1,46 @@
-//! The dispatcher of episodes: from an instance's messages to a call, and from its answer to the file.
+//! The dispatchers, and an episode: from an instance's messages to a call, and from its answer to the file.
+//!
+//! What waits is read from the file page by page as places become free, and each row once. So what a dispatch costs does not depend on
+//! how much is due, and no more than a few pages of ids are in memory.
 
-use std::time::Duration;
+use std::{sync::atomic::Ordering, time::Duration};
 
+use rusqlite::Connection;
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
 use super::{
-    Ended, Instance, TaskHub,
+    Instance, TaskHub,
     episode::Given,
     outcome::EpisodeOutcome,
-    rows::{self, Message, event},
+    rows::{self, Message, Past, Seen, event},
     store::StoreError,
+    working::Ended,
 };
 use crate::evidence::moment::Moment;
 use crate::evidence::table_writer::Table;
-use durable::protocol::{EventType, HistoryEvent, Nothing};
+use durable::protocol::{EventType, Nothing};
 
 /// Interval between looks at the queue when no message was announced.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// Rows that are read at once.
+const PAGE: usize = 512;
+/// As long as so many wait in memory no more are read.
+const ENOUGH: usize = 256;
 
 /// Everything an episode begins with.
 struct Loaded {
     instance: Instance,
     messages: Vec<Message>,
-    past: Vec<HistoryEvent>,
+    past: Past,
 }
 
 impl TaskHub {
     pub(super) async fn dispatch_orchestrations(self) {
         let inner = &self.inner;
+        let (mut posted, mut seen) = (inner.store.posted().messages, Seen::default());
         while !inner.stopping.is_cancelled() {
-            let wait = match self.start_episodes().await {
+            let wait = match self.start_episodes(&mut seen, || *posted.borrow_and_update()).await {
                 Ok(next) => next.unwrap_or(LOOK_EVERY).min(LOOK_EVERY),
                 Err(error) => {
                     tracing::error!("cannot look for messages: {error}");
@@ -40,42 +50,101 @@ impl TaskHub {
             tokio::select! {
                 () = inner.stopping.cancelled() => {}
                 () = inner.messages_arrived.notified() => {}
-                () = sleep(wait) => {}
+                Ok(()) = posted.changed() => {}
+                () = sleep(wait) => if wait == LOOK_EVERY { inner.store.close_idle() }
             }
         }
     }
 
-    /// Starts an episode of each instance that has messages, as far as the limit allows; gives the time until the next timer.
-    async fn start_episodes(&self) -> Result<Option<Duration>, StoreError> {
-        // Only here are there more of them. Whichever ends first asks again.
-        let free = self.inner.options.max_orchestrations.saturating_sub(self.inner.episodes.running());
-        if free == 0 {
-            return Ok(None);
+    /// Starts an episode of each instance that has messages, as far as the limit allows; gives the time until the next timer. Where
+    /// enough wait already the next look is when one of them has ended.
+    async fn start_episodes(
+        &self,
+        seen: &mut Seen,
+        mut posted: impl FnMut() -> i64,
+    ) -> Result<Option<Duration>, StoreError> {
+        let inner = &self.inner;
+        loop {
+            while let Some(id) = inner.episodes.next(inner.options.max_orchestrations) {
+                let (hub, instance_id) = (self.clone(), id.clone());
+                let work = async move { hub.work(&instance_id).await };
+                self.work_on(id, |inner| (&inner.episodes, &inner.messages_arrived), work);
+            }
+            let (now, last, from) = (self.moment(), posted(), *seen);
+            if inner.episodes.waiting() >= ENOUGH {
+                return Ok(None);
+            }
+            let next = from.next.map(|it| Duration::from_nanos(u64::try_from(it - now).unwrap_or_default()));
+            if last <= from.id && next != Some(Duration::ZERO) {
+                return Ok(next);
+            }
+            let read = inner.store.read(move |connection| rows::arrived(connection, from, (now, last), PAGE));
+            let (due, until) = read.await?;
+            due.into_iter().for_each(|it| inner.episodes.offer(it));
+            *seen = until;
         }
+    }
+
+    pub(super) async fn dispatch_activities(self) {
+        let inner = &self.inner;
+        let (mut posted, mut seen) = (inner.store.posted().activities, 0);
+        while !inner.stopping.is_cancelled() {
+            if let Err(error) = self.start_activities(&mut seen, || *posted.borrow_and_update()).await {
+                tracing::error!("cannot look for activities: {error}");
+            }
+            tokio::select! {
+                () = inner.stopping.cancelled() => {}
+                () = inner.activities_arrived.notified() => {}
+                Ok(()) = posted.changed() => {}
+                () = sleep(LOOK_EVERY) => {}
+            }
+        }
+    }
+
+    /// Starts the oldest activities, as many as the limit allows.
+    async fn start_activities(&self, seen: &mut i64, mut posted: impl FnMut() -> i64) -> Result<(), StoreError> {
+        let inner = &self.inner;
+        loop {
+            while let Some(id) = inner.activities.next(inner.options.max_activities) {
+                // Its place is given back only when it is gone from the file.
+                let hub = self.clone();
+                let work = async move { hub.run_activity(id).await };
+                self.work_on(id, |inner| (&inner.activities, &inner.activities_arrived), work);
+            }
+            let (last, from) = (posted(), *seen);
+            if last <= from || inner.activities.waiting() >= ENOUGH {
+                return Ok(());
+            }
+            let ids = inner.store.read(move |connection| rows::scheduled(connection, from, PAGE)).await?;
+            *seen = if ids.len() < PAGE { last.max(from) } else { from };
+            for id in ids {
+                *seen = id.max(*seen);
+                inner.activities.offer(id);
+            }
+        }
+    }
+
+    /// Now, or the latest moment that was now: a message that was due stays due when the clock is set back.
+    fn moment(&self) -> i64 {
         let now = rows::nanos(rows::now());
-        let (due, next) = self.inner.store.read(move |connection| rows::due(connection, now)).await?;
-        let held = self.inner.episodes.held();
-        for instance_id in due.into_iter().filter(|it| !held.contains(it)).take(free) {
-            let (hub, id) = (self.clone(), instance_id.clone());
-            let work = async move { hub.work(&id).await };
-            self.work_on(instance_id, |inner| (&inner.episodes, &inner.messages_arrived), work);
-        }
-        Ok(next.map(|next| Duration::from_nanos(u64::try_from(next - now).unwrap_or_default())))
+        self.inner.latest.fetch_max(now, Ordering::Relaxed).max(now)
     }
 
     /// One work item: an episode, and those that follow from it at once by continuing as new.
     async fn work(&self, instance_id: &str) -> Result<Ended, StoreError> {
         let began = Instant::now();
-        let Some(loaded) = self.load(instance_id).await? else { return Ok(Ended::Well) };
+        let Loaded { instance, messages, past } = match self.load(instance_id).await? {
+            Ok(loaded) => loaded,
+            Err(ended) => return Ok(ended),
+        };
         let read = began.elapsed();
-        let Loaded { instance, messages, past } = loaded;
         let consumed = messages.iter().map(|it| it.id).collect();
         let mut new = vec![event(-1, EventType::OrchestratorStarted(Nothing::default()))];
         new.extend(messages.into_iter().map(|it| it.event));
-        let mut outcome = EpisodeOutcome::new(instance, past.len(), consumed, self.inner.options.stores_inputs);
+        let mut outcome = EpisodeOutcome::new(instance, past.events, consumed, self.inner.options.stores_inputs);
         let mut given = Given { past, new };
         let mut spent = Duration::ZERO;
-        let mut cost = (given.past.len(), given.new.len());
+        let mut cost = (given.past.events, given.new.len());
         loop {
             let called = Instant::now();
             let answer = self.call_orchestrator(&outcome.instance, &mut given).await;
@@ -92,42 +161,45 @@ impl TaskHub {
             cost.0 = 0;
         }
         let began = Instant::now();
-        self.record(outcome).await?;
+        if !self.inner.store.write(move |connection| outcome.write(connection)).await? {
+            return Ok(Ended::Outdated);
+        }
         self.tell(instance_id, cost, [read, spent, began.elapsed()]);
         Ok(Ended::Well)
     }
 
-    /// Reads what an episode begins with; `None` where there is nothing to do.
-    async fn load(&self, instance_id: &str) -> Result<Option<Loaded>, StoreError> {
-        let (id, now) = (instance_id.to_owned(), rows::nanos(rows::now()));
+    /// Reads what an episode begins with; where there is nothing, how the work item ends.
+    async fn load(&self, instance_id: &str) -> Result<Result<Loaded, Ended>, StoreError> {
+        let (id, now) = (instance_id.to_owned(), self.moment());
         let read = self.inner.store.read(move |connection| {
             let messages = rows::messages(connection, &id, now)?;
             let instance = rows::find(connection, &id)?.filter(|it| !it.finished);
-            let past = if instance.is_some() { rows::history(connection, &id)? } else { Vec::new() };
-            Ok((instance, messages, past))
+            // Undeliverable messages: the instance has ended, was purged, or has continued as new since.
+            let is_wanted = |it: &Message| {
+                let present = instance.as_ref().map(|it| &it.execution_id);
+                present.is_some() && (it.execution_id.is_none() || it.execution_id.as_ref() == present)
+            };
+            let (messages, unwanted): (Vec<Message>, Vec<Message>) = messages.into_iter().partition(is_wanted);
+            let loaded = match instance.filter(|_| !messages.is_empty()) {
+                Some(instance) => Some(Loaded { past: rows::past(connection, &id)?, instance, messages }),
+                None => None,
+            };
+            Ok((loaded, unwanted))
         });
-        let (instance, messages, past) = read.await?;
-        let execution = instance.as_ref().map(|it| it.execution_id.clone());
-        // Undeliverable messages: the instance has ended, was purged, or has continued as new since.
-        let is_wanted =
-            |it: &Message| execution.is_some() && (it.execution_id.is_none() || it.execution_id == execution);
-        let (mut messages, unwanted): (Vec<Message>, Vec<Message>) = messages.into_iter().partition(is_wanted);
+        let (loaded, unwanted) = read.await?;
+        let mut ended = Ended::Well;
         if !unwanted.is_empty() {
             let ids: Vec<i64> = unwanted.iter().map(|it| it.id).collect();
-            self.inner.store.write(move |connection| rows::remove_messages(connection, &ids)).await?;
+            let count = ids.len();
+            let remove = move |connection: &Connection| rows::remove_undeliverable(connection, &ids);
+            // One that stays can be delivered since: its instance was rewound.
+            if self.inner.store.write(remove).await? < count {
+                ended = Ended::Outdated;
+            }
         }
-        messages.sort_by_key(|it| !matches!(it.event.event_type, Some(EventType::ExecutionStarted(_))));
-        Ok(instance.filter(|_| !messages.is_empty()).map(|instance| Loaded { instance, messages, past }))
-    }
-
-    /// One transaction: the messages are gone exactly when what they led to is there.
-    async fn record(&self, outcome: EpisodeOutcome) -> Result<(), StoreError> {
-        let has_activities = outcome.has_activities();
-        self.inner.store.write(move |connection| outcome.write(connection)).await?;
-        if has_activities {
-            self.inner.activities_arrived.notify_one();
-        }
-        Ok(())
+        let Some(mut loaded) = loaded else { return Ok(Err(ended)) };
+        loaded.messages.sort_by_key(|it| !matches!(it.event.event_type, Some(EventType::ExecutionStarted(_))));
+        Ok(Ok(loaded))
     }
 
     fn tell(&self, instance_id: &str, (past, new): (usize, usize), [read, call, write]: [Duration; 3]) {

@@ -8,9 +8,11 @@ use prost::Message;
 use serde_json::{Map, Value};
 
 use super::{
-    Ended, Instance, StartError, TaskHub,
+    Instance, StartError, TaskHub,
     again::SOURCE_TAG,
     refused::{check_action, check_status},
+    rows::Past,
+    working::Ended,
 };
 use crate::emulator::host::{Call, Exception, InvocationOutcome, Reply, Settle};
 use custom_handler::clock;
@@ -28,17 +30,20 @@ const OUT_OF_MEMORY: &str = "System.OutOfMemoryException";
 /// What an episode is shown.
 #[derive(Clone, Debug)]
 pub(super) struct Given {
-    pub past: Vec<HistoryEvent>,
+    pub past: Past,
     pub new: Vec<HistoryEvent>,
 }
 
 impl Given {
     /// The event its execution began with.
     pub(super) fn started(&self) -> Option<&ExecutionStarted> {
-        self.past.iter().chain(&self.new).find_map(|it| match &it.event_type {
-            Some(EventType::ExecutionStarted(it)) => Some(&**it),
-            _ => None,
-        })
+        let in_new = || {
+            self.new.iter().find_map(|it| match &it.event_type {
+                Some(EventType::ExecutionStarted(it)) => Some(&**it),
+                _ => None,
+            })
+        };
+        self.past.started.as_deref().or_else(in_new)
     }
 }
 
@@ -65,7 +70,7 @@ impl TaskHub {
                 "instance {:?} has version {version:?}, which host.json does not let run",
                 instance.instance_id
             );
-            return refusal.map(|details| mismatched(given.past.len(), details));
+            return refusal.map(|details| mismatched(given.past.events, details));
         }
         let properties = properties(versions.of_app.as_deref(), started.map(|it| &it.tags));
         let call = match self.episode(&instance.name, || trigger_value(&instance.instance_id, properties, given)) {
@@ -120,7 +125,15 @@ impl TaskHub {
 
 /// The trigger's value: a .NET string, hence in quotes of its own.
 fn encoded(request: &OrchestratorRequest) -> String {
-    format!("\"{}\"", STANDARD.encode(request.encode_to_vec()))
+    quoted(&request.encode_to_vec())
+}
+
+fn quoted(message: &[u8]) -> String {
+    let mut text = String::with_capacity(message.len().div_ceil(3) * 4 + 2);
+    text.push('"');
+    STANDARD.encode_string(message, &mut text);
+    text.push('"');
+    text
 }
 
 /// What the extension says beside the history. It has more of them to say, and never does to a custom handler [recorded].
@@ -141,18 +154,30 @@ fn properties(default_version: Option<&str>, tags: Option<&Tags>) -> Properties 
 }
 
 fn trigger_value(instance_id: &str, properties: Properties, given: &mut Given) -> String {
-    // Lent to the message and taken back: histories are long.
-    let request = OrchestratorRequest::with(|set| {
+    // Lent to the message and taken back.
+    let mut request = OrchestratorRequest::with(|set| {
         set.instance_id = instance_id.to_owned();
         set.execution_id = None;
-        set.past_events = std::mem::take(&mut given.past);
         set.new_events = std::mem::take(&mut given.new);
         set.entity_parameters = Some(EntityParameters::new(Some(REORDER_WINDOW)));
         set.properties = properties;
     });
-    let text = encoded(&request);
-    (given.past, given.new) = (request.past_events, request.new_events);
+    let text = quoted(&with_past(&mut request, &given.past));
+    given.new = request.new_events;
     text
+}
+
+/// A message with a past that is encoded already, its fields in the order of their numbers.
+fn with_past(request: &mut OrchestratorRequest, past: &Past) -> Vec<u8> {
+    let before = OrchestratorRequest::with(|set| {
+        set.instance_id = std::mem::take(&mut request.instance_id);
+        set.execution_id = request.execution_id.take();
+    });
+    let mut message = before.encode_to_vec();
+    message.reserve(past.encoded.len() + request.encoded_len());
+    message.extend_from_slice(&past.encoded);
+    message.extend(request.encode_to_vec());
+    message
 }
 
 /// The message in an answer.
@@ -229,4 +254,47 @@ fn end(id: i32, set: impl FnOnce(&mut CompleteOrchestration)) -> Answer {
     });
     let action = OrchestratorAction::new(id, Some(ActionType::CompleteOrchestration(complete)));
     Answer { actions: vec![action], custom_status: None }
+}
+
+#[cfg(test)]
+mod tests {
+    use durable::protocol::{Nothing, TaskCompleted};
+    use rusqlite::Connection;
+
+    use super::*;
+    use crate::emulator::task_hub::{
+        rows::{self, event},
+        store::SCHEMA,
+    };
+
+    #[test]
+    fn a_request_of_stored_events_is_that_of_the_same_events_byte_for_byte() {
+        let connection = Connection::open_in_memory().unwrap();
+        connection.execute_batch(SCHEMA).unwrap();
+        let mut started =
+            ExecutionStarted::with(|set| (set.name, set.input) = ("o".to_owned(), Some("ä".repeat(9_000))));
+        started.version = Some(String::new());
+        let mut history = vec![
+            event(-1, EventType::OrchestratorStarted(Nothing::default())),
+            event(-1, EventType::ExecutionStarted(Box::new(started.clone()))),
+        ];
+        for length in [0, 1, 100, 127, 128, 129, 16_383, 16_384, 70_000] {
+            let completed = TaskCompleted::new(length, Some("x".repeat(usize::try_from(length).unwrap())));
+            history.push(event(-1, EventType::TaskCompleted(completed)));
+        }
+        for events in [0, 1, 2, history.len()] {
+            let past_events = history[..events].to_vec();
+            rows::append_history(&connection, "i", 0, &past_events).unwrap();
+            let past = rows::past(&connection, "i").unwrap();
+            assert_eq!((past.events, past.started.is_some()), (events, events > 1));
+            let new = history[..2].to_vec();
+            let mut given = Given { past, new: new.clone() };
+            let value = trigger_value("i", properties(Some("1.0"), None), &mut given);
+            let decoded = durable::envelope::decode(&value).unwrap();
+            assert_eq!((&decoded.past_events, &decoded.new_events), (&past_events, &new));
+            assert_eq!(value, encoded(&decoded));
+            assert_eq!(given.new, new, "lent and taken back");
+        }
+        assert_eq!(rows::past(&connection, "i").unwrap().started.as_deref(), Some(&started));
+    }
 }

@@ -21,18 +21,21 @@ mod store;
 mod under_way;
 mod versions;
 pub mod webhook;
+mod working;
 
-use std::{fmt::Display, hash::Hash, panic::AssertUnwindSafe, path::Path, sync::Arc, time::Duration};
+use std::{
+    path::Path,
+    sync::{Arc, atomic::AtomicI64},
+};
 
-use futures::FutureExt;
-use tokio::{sync::Notify, time::timeout};
+use tokio::sync::Notify;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use uuid::Uuid;
 
 pub use again::{Restarted, Rewound};
 pub use declared::{DurableFunctions, HubOptions};
 pub use listing::{Filter, Page};
-pub use recorded::recorded;
+pub use recorded::{Progress, progress, recorded};
 pub use rows::Instance;
 pub use store::{Durability, StoreError};
 
@@ -44,9 +47,6 @@ use self::{
 use super::host::Host;
 use crate::evidence::table_writer::Tables;
 use durable::protocol::{EventRaised, EventType, HistoryEvent, OrchestrationStatus, Reason, Tags};
-
-/// Rest of an instance whose version was rejected for the first time [recorded]; it doubles each time.
-const FIRST_REJECTED: Duration = Duration::from_secs(1);
 
 /// A running task hub.
 #[derive(Clone)]
@@ -65,25 +65,14 @@ struct Inner {
     episodes: UnderWay<String>,
     /// Activities, by the id of their row.
     activities: UnderWay<i64>,
+    /// An episode has ended, or a message was posted; the store tells of the latter by itself.
     messages_arrived: Notify,
+    /// The same of activities.
     activities_arrived: Notify,
+    /// The latest moment at which messages were looked for, as [`rows::nanos`]: the clock may be set back meanwhile.
+    latest: AtomicI64,
     stopping: CancellationToken,
     tasks: TaskTracker,
-}
-
-/// A work item's place among those under way, given back however it ends: a panic must not keep it.
-struct Place<K: Clone + Eq + Hash + 'static> {
-    hub: TaskHub,
-    key: K,
-    of: fn(&Inner) -> (&UnderWay<K>, &Notify),
-}
-
-impl<K: Clone + Eq + Hash + 'static> Drop for Place<K> {
-    fn drop(&mut self) {
-        let (items, arrived) = (self.of)(&self.hub.inner);
-        items.leave(&self.key);
-        arrived.notify_one();
-    }
 }
 
 impl std::fmt::Debug for TaskHub {
@@ -183,6 +172,7 @@ impl TaskHub {
             activities: UnderWay::default(),
             messages_arrived: Notify::new(),
             activities_arrived: Notify::new(),
+            latest: AtomicI64::default(),
             stopping: CancellationToken::new(),
             tasks: TaskTracker::new(),
         };
@@ -298,53 +288,6 @@ impl TaskHub {
         let id = instance_id.to_owned();
         self.inner.store.read(move |connection| rows::history(connection, &id)).await
     }
-
-    /// Does a work item in a task of its own. One that fails or panics is told and tried again after a rest.
-    fn work_on<K>(
-        &self,
-        key: K,
-        of: fn(&Inner) -> (&UnderWay<K>, &Notify),
-        work: impl Future<Output = Result<Ended, StoreError>> + Send + 'static,
-    ) where
-        K: Clone + Display + Eq + Hash + Send + Sync + 'static,
-    {
-        if !of(&self.inner).0.enter(&key) {
-            return;
-        }
-        let place = Place { hub: self.clone(), key, of };
-        self.inner.tasks.spawn(async move {
-            let Place { hub, key, .. } = &place;
-            let what = match AssertUnwindSafe(work).catch_unwind().await {
-                Ok(Ok(Ended::Well)) => return of(&hub.inner).0.went_well(key),
-                Ok(Ok(Ended::GivenUp)) => None,
-                Ok(Ok(Ended::Rejected)) => return hub.wake_after(of(&hub.inner).0.rest_from(key, FIRST_REJECTED), of),
-                Ok(Err(error)) => Some(format!("could not be recorded: {error}")),
-                Err(_) => Some("panicked".to_owned()),
-            };
-            if let Some(what) = what {
-                tracing::error!("work item {key} {what}; it is tried again after a rest");
-            }
-            hub.wake_after(of(&hub.inner).0.rest(key), of);
-        });
-    }
-
-    fn wake_after<K: 'static>(&self, rest: Duration, of: fn(&Inner) -> (&UnderWay<K>, &Notify)) {
-        let hub = self.clone();
-        self.inner.tasks.spawn(async move {
-            let _ = timeout(rest, hub.inner.stopping.cancelled()).await;
-            of(&hub.inner).1.notify_one();
-        });
-    }
-}
-
-/// How a work item ended.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Ended {
-    Well,
-    /// Nothing of it is recorded, and it is to be tried again.
-    GivenUp,
-    /// The same, until an app runs its version.
-    Rejected,
 }
 
 impl Instance {

@@ -7,7 +7,7 @@ use time::OffsetDateTime;
 use super::{
     Instance, StartError,
     episode::{Answer, Given},
-    rows::{self, Activity, NewInstance, event},
+    rows::{self, Activity, NewInstance, Past, event},
 };
 use durable::protocol::{
     ActionType, CompleteOrchestration, EventRaised, EventSent, EventType, ExecutionCompleted, ExecutionStarted,
@@ -37,10 +37,6 @@ impl EpisodeOutcome {
         let loaded = instance.execution_id.clone();
         let (events, activities, messages, children) = Default::default();
         Self { instance, loaded, stores_inputs, from, events, activities, messages, children, consumed }
-    }
-
-    pub(super) fn has_activities(&self) -> bool {
-        !self.activities.is_empty()
     }
 
     /// Takes an answer; gives what the next call begins with where the execution continues as new.
@@ -177,7 +173,7 @@ impl EpisodeOutcome {
         ];
         new.extend(carried.map(|it| event(-1, it)));
         new.push(event(-1, EventType::OrchestratorCompleted(Nothing::default())));
-        Given { past: Vec::new(), new }
+        Given { past: Past::default(), new }
     }
 
     fn complete(&mut self, id: i32, started: &ExecutionStarted, complete: CompleteOrchestration) {
@@ -222,12 +218,12 @@ impl EpisodeOutcome {
         self.messages.push((instance_id, execution_id, None, event(-1, event_type)));
     }
 
-    /// Writes all of it, or nothing where the execution it was loaded for is gone: its instance was purged or started anew meanwhile.
-    pub(super) fn write(self, connection: &Connection) -> rusqlite::Result<()> {
+    /// Writes all of it, to be called in a transaction: the messages are gone exactly when what they led to is there. False, and
+    /// nothing written, where the execution it was loaded for is gone: its instance was purged or started anew meanwhile.
+    pub(super) fn write(self, connection: &Connection) -> rusqlite::Result<bool> {
         let Self { instance, loaded, from, events, activities, messages, children, consumed, .. } = self;
-        let present = rows::find(connection, &instance.instance_id)?;
-        if present.is_none_or(|it| it.finished || it.execution_id != loaded) {
-            return Ok(());
+        if !rows::goes_on(connection, &instance.instance_id, &loaded)? {
+            return Ok(false);
         }
         rows::append_history(connection, &instance.instance_id, from, &events)?;
         rows::update(connection, &instance)?;
@@ -241,7 +237,8 @@ impl EpisodeOutcome {
                 refuse_child(connection, parent, status)?;
             }
         }
-        rows::remove_messages(connection, &consumed)
+        rows::remove_messages(connection, &consumed)?;
+        Ok(true)
     }
 }
 

@@ -23,3 +23,25 @@ pub fn recorded(file: &Path) -> rusqlite::Result<Vec<(rows::Instance, History)>>
     };
     rows::all(&view)?.into_iter().map(with_history).collect()
 }
+
+/// What has become of instances so far.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Progress {
+    /// Those that have ended.
+    pub instances: u64,
+    /// Those of them that have not completed.
+    pub failed: u64,
+    /// When the first of them was started, in nanoseconds since 1970.
+    pub first_started: i64,
+    /// When the last of them ended.
+    pub last_ended: i64,
+}
+
+/// Looks at those instances in a file whose id begins so.
+///
+/// # Errors
+/// When it is no task hub's file.
+pub fn progress(file: &Path, prefix: &str) -> rusqlite::Result<Progress> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    rows::progress(&Connection::open_with_flags(file, flags)?, prefix)
+}

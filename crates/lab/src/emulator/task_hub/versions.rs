@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use super::Ended;
+use super::working::Ended;
 use crate::app::{VersionFailure, VersionMatch, Versions};
 use durable::{compare_versions, protocol::FailureDetails};
 
