@@ -214,6 +214,34 @@ async fn each_version_is_run_rejected_or_failed_as_recorded() {
     }
 }
 
+/// As seen of the real hub: no version is below any, so without an app's version nothing that has one is run.
+#[tokio::test]
+async fn without_a_version_of_the_app_an_instance_that_has_one_waits() {
+    let (stand_in, hub) = stand_in_with_hub(placeholder()).await;
+    let program = Program::default();
+    let driver = async {
+        hub.create_instance(start("versioned", &json!({ "mode": "ch" }), Some("2.5"))).await.unwrap();
+        let child = json!({ "mode": "sub", "cver": "2.5", "child": { "mode": "ch" } });
+        hub.create_instance(start("parent", &child, None)).await.unwrap();
+        hub.create_instance(start("empty", &json!({ "mode": "ch" }), Some(""))).await.unwrap();
+        let done = ended(&hub, "empty").await;
+        assert_eq!(value(done.output.as_deref()), json!({ "version": {} }));
+        let is_there = async || hub.instance("parent:0").await.unwrap().is_some().then_some(());
+        eventually(SOON, is_there).await;
+        let status = async |id: &str| shown(&hub, id).await.status;
+        assert_eq!(status("versioned").await, OrchestrationStatus::Pending);
+        assert_eq!(status("parent:0").await, OrchestrationStatus::Pending);
+        assert_eq!(status("parent").await, OrchestrationStatus::Running);
+        assert_eq!((program.calls("versioned"), program.calls("parent:0")), (0, 0));
+    };
+    tokio::select! {
+        () = program.clone().serve(stand_in.host.port()) => unreachable!(),
+        () = driver => {}
+    }
+    stand_in.host.shutdown().await;
+    hub.stop().await;
+}
+
 async fn ended(hub: &TaskHub, id: &str) -> Instance {
     eventually(SOON, async || Some(shown(hub, id).await).filter(Instance::has_ended)).await
 }

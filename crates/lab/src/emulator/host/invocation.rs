@@ -72,10 +72,12 @@ impl Begun {
 
 /// Makes something of an answer; its exception fails the invocation, whose answer is taken all the same.
 #[derive(Clone)]
-pub struct Settle(Arc<dyn Fn(&Reply) -> BoxFuture<'_, Result<(), Exception>> + Send + Sync>);
+pub struct Settle(Arc<dyn Fn(&Reply) -> Settling<'_> + Send + Sync>);
+
+type Settling<'a> = BoxFuture<'a, Result<(), Exception>>;
 
 impl Settle {
-    pub fn new(settle: impl Fn(&Reply) -> BoxFuture<'_, Result<(), Exception>> + Send + Sync + 'static) -> Self {
+    pub fn new(settle: impl Fn(&Reply) -> Settling<'_> + Send + Sync + 'static) -> Self {
         Self(Arc::new(settle))
     }
 }
