@@ -228,6 +228,34 @@ fn of_the_incident() -> Vec<Case> {
     ]
 }
 
+/// A blob whose name begins with a slash, by whether its manifest knows that the host never sees it.
+fn with_a_slash(is_marked: bool) -> Run {
+    let mut blob =
+        json!({"name": "/b/control/0", "phase": "baseline", "group": "control", "size_bytes": 5, "sha256": "aa"});
+    if is_marked {
+        blob["unseen"] = json!(true);
+    }
+    let mut run = Run::supported();
+    run.row("manifest", 2.0, blob);
+    run
+}
+
+#[test]
+fn a_blob_that_the_host_never_sees_is_counted_and_needs_no_result() {
+    let judged = with_a_slash(true).judged();
+    assert_eq!(judged.verdict.verdict, Verdict::Supported, "{:#?}", judged.verdict);
+    let count = |name: &str| judged.verdict.counts[name].as_u64().unwrap();
+    assert_eq!((count("unseen"), count("uploaded") - count("processed")), (1, 1));
+
+    let unmarked = with_a_slash(false).judge();
+    assert_eq!(failed(&unmarked), ["consistency.unprocessed", "consistency.tries"]);
+    // It was seen all the same.
+    let mut run = with_a_slash(true);
+    run.request("/b/control/0", 3.0, "True", 10.0);
+    run.line(3.0, "Invocation completed in 00:00:00.010");
+    assert_eq!(failed(&run.judge()), ["consistency.tries"]);
+}
+
 /// What is wrong is the evidence.
 fn of_the_evidence() -> Vec<Case> {
     let supported = Run::supported;

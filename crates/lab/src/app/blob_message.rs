@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use azure_storage_blob::models::BlobType;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
@@ -11,6 +12,8 @@ use incident_labs::blob::check_name;
 
 /// Container of the receipts.
 pub const HOSTS_CONTAINER: &str = "azure-webjobs-hosts";
+/// The blob whose lease is the listener's lock.
+pub const LISTENER_LOCK: &str = "locks/incidentlab/WebJobs.Internal.Blobs.Listener";
 /// Where messages go whose blob failed too often.
 pub const POISON_QUEUE: &str = "webjobs-blobtrigger-poison";
 /// The host's id, in names of queue and receipts. A work folder has storage of its own, so one id serves them all.
@@ -19,14 +22,14 @@ pub(crate) const HOST_ID: &str = "incidentlab";
 const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
 /// A version of a blob that a function is to be run for.
-#[derive(Clone, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct BlobMessage {
     #[serde(rename = "Type")]
     kind: String,
     /// `Host.Functions.<name>`.
     pub function_id: String,
-    blob_type: String,
+    blob_type: BlobType,
     pub container_name: String,
     pub blob_name: String,
     /// Its version, quotes included.
@@ -46,17 +49,29 @@ pub(crate) fn receipt_prefix(function_id: &str) -> String {
     format!("blobreceipts/{HOST_ID}/{function_id}/")
 }
 
+/// Whether the host ever sees a blob of this name. The storage SDK for .NET takes slashes at either end of a name away, so the
+/// real listener asks for another blob, is told that there is none, and drops what it had found.
+pub fn is_seen(name: &str) -> bool {
+    !name.starts_with('/') && !name.ends_with('/')
+}
+
 impl BlobMessage {
     /// A message about a block blob.
     pub fn new(function_id: &str, container: &str, blob: &str, etag: &str) -> Self {
         Self {
             kind: "BlobTrigger".to_owned(),
             function_id: function_id.to_owned(),
-            blob_type: "BlockBlob".to_owned(),
+            blob_type: BlobType::BlockBlob,
             container_name: container.to_owned(),
             blob_name: blob.to_owned(),
             etag: etag.to_owned(),
         }
+    }
+
+    /// The same about a blob of another type.
+    #[must_use]
+    pub fn about(self, blob_type: BlobType) -> Self {
+        Self { blob_type, ..self }
     }
 
     /// As it stands in the queue: base64 of indented JSON.
@@ -100,6 +115,26 @@ mod tests {
         assert_eq!(BlobMessage::decode(&message.encode()).unwrap(), message);
         assert_eq!(BlobMessage::decode("???"), None);
         assert_eq!(message.receipt(), "blobreceipts/incidentlab/Host.Functions.OnBlob/\"0x8DD\"/in/a/b.tif");
+    }
+
+    #[test]
+    fn a_message_names_the_type_of_its_blob() {
+        for (blob_type, text) in [(BlobType::PageBlob, "PageBlob"), (BlobType::AppendBlob, "AppendBlob")] {
+            let message = BlobMessage::new("f", "in", "a", "\"1\"").about(blob_type);
+            let json = String::from_utf8(STANDARD.decode(message.encode()).unwrap()).unwrap();
+            assert!(json.contains(&format!("\"BlobType\": \"{text}\"")), "{json}");
+            assert_eq!(BlobMessage::decode(&message.encode()).unwrap(), message);
+        }
+    }
+
+    #[test]
+    fn a_slash_at_either_end_hides_a_blob_and_one_inside_does_not() {
+        for name in ["/lead.txt", "//x", "a/", "dirslash/", "/", "//", "/a/b"] {
+            assert!(!is_seen(name), "{name}");
+        }
+        for name in ["a//b", "a/b", "a", "%2Fa", "\\a"] {
+            assert!(is_seen(name), "{name}");
+        }
     }
 
     #[test]

@@ -25,7 +25,7 @@ use super::{
     scenario::{Burst, Phase, Plan, Source},
 };
 use crate::{
-    app::blob_message::{BlobMessage, POISON_QUEUE},
+    app::blob_message::{BlobMessage, POISON_QUEUE, is_seen},
     evidence::{
         jsonl::{JsonLines, WriteError},
         moment::Moment,
@@ -69,6 +69,9 @@ pub(super) struct ManifestRow {
     pub group: String,
     pub size_bytes: u64,
     pub sha256: String,
+    /// The host never sees a blob of this name, so neither a result nor the poison queue is waited for. Written where it is so.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unseen: bool,
 }
 
 /// A phase that took place.
@@ -226,6 +229,7 @@ impl Generator {
             group: group.to_owned(),
             size_bytes: uploaded.size_bytes,
             sha256: uploaded.sha256.clone(),
+            unseen: !is_seen(name),
         };
         Ok(self.manifest.lock().unwrap_or_else(PoisonError::into_inner).write(&row)?)
     }
@@ -245,7 +249,8 @@ impl Generator {
         Ok(open)
     }
 
-    /// Waits until each blob under a prefix has a result or is in the poison queue; names those that have neither in time.
+    /// Waits until each blob under a prefix has a result or is in the poison queue, unless the host never sees it; names those
+    /// that have neither in time.
     async fn wait_for(&self, prefix: &str) -> Result<Vec<String>, LoadError> {
         let storage = &self.options.storage;
         let poison = storage.queue(POISON_QUEUE).await?;
@@ -257,7 +262,7 @@ impl Generator {
             let messages = poison.peek().await?;
             let poisoned: BTreeSet<String> =
                 messages.iter().filter_map(|it| Some(BlobMessage::decode(it)?.blob_name)).collect();
-            let is_open = |it: &String| !records.contains(&record_name(it)) && !poisoned.contains(it);
+            let is_open = |it: &String| is_seen(it) && !records.contains(&record_name(it)) && !poisoned.contains(it);
             let open: Vec<String> = sent.into_iter().map(|it| it.name).filter(is_open).collect();
             if open.is_empty() || asked.elapsed() > self.options.settle {
                 return Ok(open);

@@ -13,6 +13,7 @@ use super::{
     scenario::Phase,
 };
 use crate::{
+    app::blob_message::is_seen,
     labs::{Load, seconds},
     machine::{
         capacity,
@@ -92,6 +93,9 @@ impl LoadOom {
         let run = self.run.unwrap_or_else(|| now.replace(':', "-"));
         for name in plan.phases.iter().flat_map(|phase| names(&run, phase)) {
             check_name(&name).map_err(|cause| UsageError(format!("no blob can be named {}: {cause}", shown(&name))))?;
+        }
+        if !plan.phases.iter().flat_map(|phase| names(&run, phase)).all(|it| is_seen(&it)) {
+            err("the host sees no blob whose name begins or ends with a slash: these are counted as not seen");
         }
         // The stand-in sees every blob, and steps are its own lab's.
         let nudge = storage.account().name == EMULATOR_ACCOUNT && !self.step;
