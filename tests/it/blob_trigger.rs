@@ -15,6 +15,7 @@ use lab::{
         AppSource, ScriptRoot,
         blob_message::{BlobMessage, HOSTS_CONTAINER, POISON_QUEUE, TRIGGER_QUEUES, trigger_queue},
         own,
+        pace::{Pace, Waits},
         redrive::{only_trigger_queue, redrive},
         stage::stage,
     },
@@ -29,7 +30,10 @@ use lab::{
 };
 use serde_json::Value;
 
-use crate::harness::{HANDLER, LAB, LabProcess, Scratch, StorageFixture, eventually};
+use crate::{
+    harness::{HANDLER, LAB, LabProcess, Scratch, StorageFixture, eventually},
+    tidy::holds_block,
+};
 
 const SOON: Duration = Duration::from_secs(30);
 
@@ -47,7 +51,7 @@ async fn session_with(scratch: &Scratch, echo: Echo) -> Session {
         script_root: script_root.with_settings([("BLOB_VARIANT".into(), "streaming".into())]),
         containers: own::containers(),
         port: Default::default(),
-        pace: Some(Duration::from_millis(100)),
+        pace: Pace::Quick,
         echo,
     };
     Session::start(options).await.unwrap()
@@ -244,4 +248,64 @@ async fn a_blob_that_fails_five_times_is_poisoned_and_can_be_redriven() {
     assert!(String::from_utf8_lossy(&run.stdout).starts_with("1 message moved"), "{run:?}");
     assert_eq!(lab.result("large", SOON).await["size_bytes"], 150 << 20);
     assert!(lab.interrupt().await.success());
+}
+
+const START: &str = "<!-- pace: written by `UPDATE=1 cargo test pace` -->\n";
+const END: &str = "<!-- /pace -->";
+/// How a wait is written.
+type Shown<'a> = &'a dyn Fn(&Waits) -> String;
+
+#[test]
+fn the_page_has_every_wait_of_each_pace() {
+    let (quick, real) = (Pace::Quick.waits(), Pace::Real.waits());
+    let shown = |wait: Duration| match wait.as_secs_f64() {
+        0.0 => "at once".to_owned(),
+        seconds => format!("{seconds} s"),
+    };
+    let stopped =
+        |waits: &Waits| waits.released_at_stop.map_or_else(|| format!("up to {}", shown(waits.message_lease)), shown);
+    let locked = |waits: &Waits| waits.listener_lock.map_or_else(|| "no lock".to_owned(), shown);
+    let rows: [(&str, Shown<'_>); 7] = [
+        ("from the end of a listing of the containers to the next", &|it| shown(it.listing)),
+        ("longest wait between two looks at an idle trigger queue", &|it| shown(it.poll_max)),
+        ("a message under way at a kill comes back after up to", &|it| shown(it.message_lease)),
+        ("a message under way at a stop comes back after", &stopped),
+        ("discovery after a kill waits for the lock", &locked),
+        ("an orchestrator's call under way at a stop or kill comes back after", &|it| shown(it.orchestrator_again)),
+        ("an activity's call under way at a stop or kill comes back after", &|it| shown(it.activity_again)),
+    ];
+    let rows = rows.map(|(what, of)| format!("| {what} | {} | {} |\n", of(&quick), of(&real)));
+    let table = format!("| wait | quick | real |\n|---|---|---|\n{}", rows.concat());
+    holds_block("docs/stand-in.md", (START, END), &table, "pace");
+}
+
+#[tokio::test]
+async fn the_real_pace_processes_blobs_too_and_says_that_it_is_on() {
+    let scratch = Scratch::new();
+    let lab = LabProcess::start(&scratch.path().join("run"), &["--pace", "real", "--preset", "streaming"]).await;
+    assert!(lab.printed().contains("pace     real: "), "{}", lab.printed());
+    // An idle queue would be asked for it in up to a minute: a new blob ends the wait.
+    tokio::time::sleep(Duration::from_secs(8)).await;
+    lab.storage.put("input", "one", "1", None).await.unwrap();
+    lab.result("one", Duration::from_secs(8)).await;
+    assert!(lab.interrupt().await.success());
+}
+
+#[tokio::test]
+async fn load_that_the_host_never_sees_is_marked_and_not_waited_for() {
+    let fixture = StorageFixture::start().await;
+    let out = fixture.scratch.path().join("load");
+    let mut command = Command::new(&*LAB);
+    command.args(["load", "oom", "--run", "/r", "--phases", "baseline", "--scale", "1/8", "--out"]).arg(&out);
+    command.env("AzureWebJobsStorage", fixture.storage.account().connection_string().unwrap());
+    let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{told}");
+    assert!(told.contains("these are counted as not seen"), "{told}");
+    let manifest = std::fs::read_to_string(out.join("manifest.jsonl")).unwrap();
+    let rows: Vec<Value> = manifest.lines().map(|it| serde_json::from_str(it).unwrap()).collect();
+    assert!(!rows.is_empty() && rows.iter().all(|it| it["unseen"] == true), "{manifest}");
+    let phases = std::fs::read_to_string(out.join("phases.jsonl")).unwrap();
+    let phase: Value = serde_json::from_str(phases.trim()).unwrap();
+    assert_eq!(phase["unsettled"], serde_json::json!([]));
 }

@@ -55,7 +55,7 @@ impl Running {
         let log = folder.join("lab.log");
         let out = File::create(&log).unwrap();
         let mut child = Command::new(&*LAB)
-            .args(["start", "--pace-ms", "200", "--script-root"])
+            .args(["start", "--script-root"])
             .arg(app)
             .arg("--folder")
             .arg(&folder)

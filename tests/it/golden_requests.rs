@@ -1,10 +1,12 @@
 //! What the stand-in sends to the handler is what the real host was recorded to send.
 
+use azure_storage_blob::models::BlobType;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use lab::emulator::host::{
     Call, Host, HostOptions,
     binding_data::{BlobFacts, blob_trigger, whole_blob},
 };
+use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use tokio::{
@@ -13,6 +15,7 @@ use tokio::{
 };
 
 use crate::{
+    golden_blob::recording,
     golden_conversations::Sent,
     stand_in::{StandIn, golden, normal, placeholder, probe},
 };
@@ -47,17 +50,29 @@ fn call_for(recorded: &Value) -> Call {
     let (metadata, properties) = (&body["Metadata"], &body["Metadata"]["Properties"]);
     let at = |name: &str| OffsetDateTime::parse(properties[name].as_str().unwrap(), &Rfc3339).unwrap();
     let text = |name: &str| properties[name].as_str().map(str::to_owned);
+    let pairs = properties["Metadata"].as_object().unwrap();
+    let metadata_pairs = pairs.iter().map(|(key, value)| (key.clone(), value.as_str().unwrap().to_owned()));
+    let blob_type = match properties["BlobType"].as_u64().unwrap() {
+        0 => BlobType::BlockBlob,
+        1 => BlobType::PageBlob,
+        _ => BlobType::AppendBlob,
+    };
     let facts = BlobFacts {
+        blob_type,
+        committed_blocks: properties["BlobCommittedBlockCount"].as_i64().unwrap() as i32,
         created_on: at("CreatedOn"),
-        metadata: vec![("owner".to_owned(), "x".to_owned())],
+        metadata: metadata_pairs.collect(),
         content_type: text("ContentType").unwrap(),
         content_md5: text("ContentHash"),
-        access_tier_changed_on: Some(at("AccessTierChangedOn")),
+        access_tier: text("AccessTier"),
+        access_tier_inferred: properties["AccessTierInferred"].as_bool().unwrap(),
+        access_tier_changed_on: Some(at("AccessTierChangedOn")).filter(|it| it.year() > 1),
         ..BlobFacts::new(at("LastModified"), properties["ContentLength"].as_u64().unwrap())
     };
     let decoded = |name: &str| serde_json::from_str::<String>(metadata[name].as_str()?).ok();
     let uri = decoded("Uri").unwrap();
     let (container, blob) = uri.split_once("/devstoreaccount1/").unwrap().1.split_once('/').unwrap();
+    let blob = &percent_decode_str(blob).decode_utf8().unwrap();
     let parameters: Vec<(String, String)> =
         ["name", "ext"].iter().filter_map(|name| Some(((*name).to_owned(), decoded(name)?))).collect();
     let (mut data, metadata) = blob_trigger("blob", "AzureWebJobsStorage", container, blob, &uri, &parameters, &facts);
@@ -96,14 +111,15 @@ pub(crate) fn header(text: &str) -> String {
 #[tokio::test]
 async fn a_blob_invocation_is_the_recorded_request_byte_for_byte() {
     let mut compared = 0;
-    for recorded in golden("blob-trigger-requests")["requests"].as_array().unwrap() {
+    let (shim, real) = (golden("blob-trigger-requests"), recording("requests"));
+    for recorded in [&shim, &real].into_iter().flat_map(|it| it["requests"].as_array().unwrap()) {
         let (_, _, sent) = record_call(placeholder(), call_for(recorded)).await;
         assert_eq!(sent.line, recorded["line"]);
         assert_eq!(sent.headers.iter().map(|it| header(it)).collect::<Vec<_>>(), headers(recorded));
         assert_eq!(without_time(&sent.body), without_time(recorded["body"].as_str().unwrap()));
         compared += 1;
     }
-    assert!(compared > 4, "the recording has requests with and without deferred binding: {compared}");
+    assert!(compared > 16, "the recordings have requests with and without deferred binding: {compared}");
 }
 
 #[tokio::test]

@@ -157,7 +157,7 @@ impl LabProcess {
         let log = folder.join("lab.log");
         let out = File::create(&log).unwrap();
         let mut child = Command::new(&*LAB)
-            .args(["start", "--pace-ms", "200", "--folder"])
+            .args(["start", "--folder"])
             .arg(&folder)
             .args(arguments)
             .stdout(out.try_clone().unwrap())

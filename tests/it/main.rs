@@ -19,6 +19,7 @@ mod faults;
 mod front;
 mod full_disk;
 mod func_start;
+mod golden_blob;
 mod golden_conversations;
 mod golden_hub;
 mod golden_replies;

@@ -9,6 +9,7 @@ use lab::{
         AppSource, ScriptRoot,
         blob_message::{BlobMessage, POISON_QUEUE, trigger_queue},
         own,
+        pace::Pace,
         preset::preset,
         stage::stage,
     },
@@ -40,7 +41,7 @@ async fn session(scratch: &Scratch) -> Session {
         script_root: script_root.with_settings(preset(Variant::Buffering)),
         containers: own::containers(),
         port: Default::default(),
-        pace: Some(Duration::from_millis(100)),
+        pace: Pace::Quick,
         echo: None,
     };
     Session::start(options).await.unwrap()

@@ -122,6 +122,8 @@ async fn a_run_loses_nothing_agrees_with_itself_and_leaves_nothing_behind() {
     println!("{counts:#}");
 
     let run = bench.path("evidence/oom/latest");
+    let environment: Value = serde_json::from_slice(&fs::read(run.join("environment.json")).unwrap()).unwrap();
+    assert_eq!(environment["pace"], "quick");
     for file in ["verdict.json", "environment.json", "timeline.csv", "manifest.jsonl", "results.jsonl", "phases.jsonl"]
     {
         assert!(fs::metadata(run.join(file)).unwrap().len() > 0, "{file}");

@@ -6,6 +6,7 @@ mod error;
 pub(crate) mod function_json;
 mod host_settings;
 pub mod own;
+pub mod pace;
 pub mod package;
 pub mod preset;
 pub mod redrive;

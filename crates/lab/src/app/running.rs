@@ -4,14 +4,14 @@
 //! through storage and HTTP, evidence comes out of Log Analytics. So nothing here is a process or a path that only one of the
 //! two has; what only one can do is optional.
 
-use std::{collections::BTreeMap, fmt, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, fmt, path::PathBuf};
 
 use async_trait::async_trait;
 use futures::future::LocalBoxFuture;
 use serde_json::Value;
 use url::Url;
 
-use super::redrive::only_trigger_queue;
+use super::{pace::Pace, redrive::only_trigger_queue};
 use crate::machine::{storage::Storage, workspace::Workspace};
 use incident_labs::worker::cgroup::Usage;
 
@@ -28,6 +28,8 @@ pub struct AppRequest {
     pub work: PathBuf,
     /// What the app itself will take, where that is worth checking.
     pub needs: Option<Needs>,
+    /// How fast a stand-in goes. A real host has its own pace.
+    pub pace: Pace,
 }
 
 /// What a run takes of the machine the app runs on.
@@ -51,8 +53,6 @@ pub struct AppStart {
     pub settings: Vec<(String, String)>,
     /// Folder for the app's tables, complete when the app has been stopped: written as rows come, or fetched at the end.
     pub tables: PathBuf,
-    /// Longest time a new blob or message should go unnoticed. A host with a pace of its own keeps to that.
-    pub pace: Option<Duration>,
 }
 
 /// Where an app can be started, again and again, under different settings.
@@ -69,6 +69,11 @@ pub trait Platform: fmt::Debug {
     /// # Errors
     /// When it cannot be started.
     async fn start(&self, start: AppStart) -> anyhow::Result<Box<dyn RunningApp>>;
+
+    /// How fast the host is.
+    fn pace(&self) -> Pace {
+        Pace::Real
+    }
 
     /// What is known about app and platform, by name, for a run's environment.
     fn facts(&self) -> BTreeMap<String, Value>;

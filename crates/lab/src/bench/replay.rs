@@ -17,7 +17,7 @@ use super::{
     environment, median, ratio, storm,
 };
 use crate::{
-    app::{ScriptRoot, own},
+    app::{ScriptRoot, own, pace::Pace},
     emulator::{
         listener::HttpPort,
         session::{Session, SessionOptions},
@@ -154,7 +154,7 @@ impl ReplayBench {
             script_root: script_root.with_settings([(full.to_owned(), "FULL".to_owned())]),
             containers: own::containers(),
             folder,
-            pace: None,
+            pace: Pace::Quick,
             port: HttpPort::Free,
             echo: None,
         })

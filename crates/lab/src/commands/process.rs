@@ -18,6 +18,7 @@ use crate::{
         ScriptRoot,
         blob_message::{BlobMessage, POISON_QUEUE},
         own,
+        pace::Pace,
     },
     emulator::{
         listener::HttpPort,
@@ -34,7 +35,8 @@ use crate::{
 use incident_labs::blob::{INPUT_CONTAINER, RESULTS_CONTAINER, Variant, check_name, record_name, shown};
 
 const PARALLEL_UPLOADS: usize = 4;
-const PACE: Duration = Duration::from_millis(200);
+/// Between two looks at what has come out.
+const POLL: Duration = Duration::from_millis(200);
 /// Longer than any run: a poisoned message is looked at once.
 const POISON_LEASE: Duration = Duration::from_secs(24 * 3600);
 
@@ -105,7 +107,7 @@ impl Process {
             script_root: ScriptRoot::read(&script_root)?.with_settings(settings),
             containers: own::containers(),
             folder,
-            pace: Some(PACE),
+            pace: Pace::Quick,
             port: HttpPort::Free,
             echo: None,
         };
@@ -182,7 +184,7 @@ async fn send_and_check(blobs: &Blobs, files: &Files, json: bool) -> anyhow::Res
             break;
         }
         progress.tick();
-        sleep(PACE).await;
+        sleep(POLL).await;
         news = settled(blobs, &pending).await?;
     }
     progress.finish();

@@ -14,7 +14,7 @@ use tokio::{runtime::Handle, task::block_in_place};
 
 use super::app::{AppArgs, SettingArgs};
 use crate::{
-    app::ScriptRoot,
+    app::{ScriptRoot, pace::Pace},
     emulator::{
         listener::HttpPort,
         session::{Session, SessionOptions},
@@ -126,7 +126,7 @@ impl ReplayCheck {
             script_root: ScriptRoot::read(&root)?.with_settings(self.settings.settings.clone()),
             containers: Vec::new(),
             folder: Workspace::open(&folder.join("run")).await?,
-            pace: None,
+            pace: Pace::Quick,
             port: HttpPort::Free,
             echo: None,
         })

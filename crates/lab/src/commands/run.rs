@@ -32,7 +32,7 @@ impl Run {
 /// Stages the app into the work folder, where the stand-in runs it.
 fn on_this_machine(request: AppRequest) -> LocalBoxFuture<'static, anyhow::Result<Box<dyn Platform>>> {
     Box::pin(async move {
-        let AppRequest { functions, script_root, handler, work, needs } = request;
+        let AppRequest { functions, script_root, handler, work, needs, pace } = request;
         if let Some(needs) = needs {
             LocalPlatform::ensure_room(needs, &work)?;
         }
@@ -42,7 +42,7 @@ fn on_this_machine(request: AppRequest) -> LocalBoxFuture<'static, anyhow::Resul
         let out = work.path().join("stage");
         let script_root = AppArgs { script_root, handler }.serve_some_from(&out, &functions)?;
         let script_root = ScriptRoot::read(&script_root)?;
-        let platform = LocalPlatform::new(work, script_root, own::containers());
+        let platform = LocalPlatform::new(work, script_root, own::containers(), pace);
         Ok(Box::new(platform) as Box<dyn Platform>)
     })
 }

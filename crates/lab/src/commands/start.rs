@@ -8,7 +8,7 @@ use std::{
 
 use super::app::{AppArgs, SettingArgs, variant_parser};
 use crate::{
-    app::{ScriptRoot, own, preset::preset},
+    app::{ScriptRoot, own, pace::Pace, preset::preset},
     emulator::{
         host::{Echo, Level, LogLine},
         listener::HttpPort,
@@ -38,9 +38,9 @@ pub struct Start {
     /// Settings to run the labs' app under [default: streaming].
     #[arg(long, value_parser = variant_parser())]
     preset: Option<Variant>,
-    /// Look for blobs and messages at least this often (the host's own pace is 2000).
-    #[arg(long, value_name = "MS")]
-    pace_ms: Option<u64>,
+    /// Wait as little as possible, or as long as the real host does where that only takes time.
+    #[arg(long, value_enum, default_value_t)]
+    pace: Pace,
     /// Port of the HTTP functions and webhooks on 127.0.0.1 (7071, or any free one if that is taken).
     #[arg(long)]
     port: Option<u16>,
@@ -60,11 +60,12 @@ impl Start {
         let folder = Workspace::open(&self.folder).await?;
         log::keep_in(&folder.logs());
         let path = folder.path().to_owned();
+        let pace = self.pace;
         let options = self.options(folder)?;
         let unserved = unserved(&options.script_root);
         let session = Session::start(options).await?;
         unserved.iter().for_each(|it| out(&format!("  not served here: {it}")));
-        introduce(&session);
+        introduce(&session, pace);
         let gave_up = tokio::select! {
             reason = session.ended() => Some(reason),
             result = interrupted() => { result?; None }
@@ -99,14 +100,14 @@ impl Start {
             script_root: script_root.with_settings(self.settings.settings),
             containers,
             folder,
-            pace: self.pace_ms.map(Duration::from_millis),
+            pace: self.pace,
             port: self.port.map_or(HttpPort::Usual, HttpPort::Given),
             echo: console(),
         })
     }
 }
 
-fn introduce(session: &Session) {
+fn introduce(session: &Session, pace: Pace) {
     if let Ok(blobs) = session.blobs() {
         introduce_storage(blobs);
     }
@@ -120,6 +121,11 @@ fn introduce(session: &Session) {
     }
     out(&format!("  handler  http://127.0.0.1:{}", session.host.port()));
     out(&format!("  folder   {}", session.folder.path().display()));
+    let waits = match pace {
+        Pace::Quick => "retries and restarts come sooner than on the real host (--pace real)",
+        Pace::Real => "an idle queue is asked once a minute, a killed host's blob comes back after 10",
+    };
+    out(&format!("  pace     {}: {waits}", pace.name()));
     if session.sends_telemetry_elsewhere {
         out(&format!("  rows     the app's {CONNECTION_STRING} takes the handler's; tables/ has the host's alone"));
     }

@@ -16,6 +16,7 @@ use crate::{
     app::{
         ScriptRoot,
         blob_message::trigger_queue,
+        pace::Pace,
         running::{AppStart, Needs, Platform, RunningApp},
         stage::HANDLER,
     },
@@ -48,11 +49,12 @@ pub struct LocalPlatform {
     script_root: ScriptRoot,
     /// Containers the app expects beside those of its triggers.
     containers: Vec<String>,
+    pace: Pace,
 }
 
 impl LocalPlatform {
-    pub fn new(work: Workspace, script_root: ScriptRoot, containers: Vec<String>) -> Self {
-        Self { work, script_root, containers }
+    pub fn new(work: Workspace, script_root: ScriptRoot, containers: Vec<String>, pace: Pace) -> Self {
+        Self { work, script_root, containers, pace }
     }
 
     /// Refuses a run that this machine has no room for; its work folder need not exist yet.
@@ -76,7 +78,7 @@ impl Platform for LocalPlatform {
     }
 
     async fn start(&self, start: AppStart) -> anyhow::Result<Box<dyn RunningApp>> {
-        let AppStart { settings, tables, pace } = start;
+        let AppStart { settings, tables } = start;
         // A worker ends a moment after its front: none of the last start's shares the machine with the next.
         self.work.end_leftovers().await?;
         let folder = self.work.clone().with_tables(tables);
@@ -85,16 +87,21 @@ impl Platform for LocalPlatform {
             script_root: self.script_root.clone().with_settings(settings).with_settings(telemetry_here()),
             containers: self.containers.clone(),
             folder,
-            pace,
+            pace: self.pace,
             port: HttpPort::Free,
             echo: None,
         };
         Ok(Box::new(Session::start(options).await?))
     }
 
+    fn pace(&self) -> Pace {
+        self.pace
+    }
+
     fn facts(&self) -> BTreeMap<String, Value> {
         let mut environment = Environment::default();
         environment.note_handler(&self.script_root.path().join(HANDLER));
+        environment.note("pace", self.pace.name());
         environment.note("task_hub", "SQLite, WAL, synchronous=NORMAL");
         environment.0
     }

@@ -14,7 +14,7 @@ use super::{
     task_hub::TaskHub,
 };
 use crate::{
-    app::{ScriptRoot, blob_trigger::BlobFunction},
+    app::{ScriptRoot, blob_trigger::BlobFunction, pace::Pace},
     evidence::{jsonl, table_writer::Tables},
     ingestion::{Collector, Sink},
     machine::{
@@ -41,8 +41,7 @@ pub struct SessionOptions {
     pub script_root: ScriptRoot,
     /// Containers the app expects beside those of its triggers.
     pub containers: Vec<String>,
-    /// Longest time a new blob or message goes unnoticed; the host's own pace if not set.
-    pub pace: Option<Duration>,
+    pub pace: Pace,
     /// Where its HTTP side listens.
     pub port: HttpPort,
     /// Called for each line of the host's log.
@@ -124,10 +123,7 @@ impl Session {
         let blobs = match azurite {
             None => None,
             Some(azurite) => {
-                let mut settings = TriggerSettings::new(&root)?;
-                if let Some(pace) = pace {
-                    (settings.listing_interval, settings.poll_max) = (pace, pace);
-                }
+                let settings = TriggerSettings::new(&root, pace)?;
                 let parts = TriggerParts {
                     functions,
                     storage: Storage::open(azurite.account())?,
@@ -175,22 +171,15 @@ impl Session {
     /// Stops what calls the host, gives running invocations `drain` to end, then stops the handler and storage.
     pub async fn stop(self, drain: Duration) {
         self.lifecycle.stopping();
-        let drained = async {
-            let trigger = async {
-                match &self.blobs {
-                    Some(blobs) => blobs.trigger.stop(drain).await,
-                    None => true,
-                }
-            };
-            let (trigger, http) = tokio::join!(trigger, timeout(drain, self.http.stop()));
-            trigger && http.is_ok()
-        };
-        if !drained.await {
-            self.host.shutdown().await;
-            // Invocations fail with their handler; this lets them give their messages back.
+        let trigger = async {
             if let Some(blobs) = &self.blobs {
-                blobs.trigger.stop(Duration::from_secs(2)).await;
+                blobs.trigger.stop(drain).await;
             }
+        };
+        let ((), http) = tokio::join!(trigger, timeout(drain, self.http.stop()));
+        if http.is_err() {
+            // Calls fail with their handler.
+            self.host.shutdown().await;
             let _ = timeout(Duration::from_secs(2), self.http.stop()).await;
         }
         self.lifecycle.stopped();

@@ -11,7 +11,10 @@ use serde_json::json;
 
 use super::Lab;
 use crate::{
-    app::running::{AppRequest, AppStart, OpenPlatform, Platform, RunningApp},
+    app::{
+        pace::Pace,
+        running::{AppRequest, AppStart, OpenPlatform, Platform, RunningApp},
+    },
     evidence::{Environment, RunFolder, phases_file::PhasesFile},
     judgement::{Bundle, Definition, ENVIRONMENT, Journal, Judged, Manifest, Origin, Step, render},
     machine::{
@@ -44,6 +47,9 @@ pub struct RunArguments<L: Lab> {
     /// Work folder: storage, task hub and logs while it runs; emptied first.
     #[arg(long, default_value = L::WORK)]
     pub folder: PathBuf,
+    /// Wait as little as possible, or as long as the real host does where that only takes time.
+    #[arg(long, value_enum, default_value_t)]
+    pub pace: Pace,
     /// Serve the run's page while it is under way, and print its address.
     #[arg(long, conflicts_with = "runs")]
     pub watch: bool,
@@ -57,12 +63,12 @@ pub struct RunArguments<L: Lab> {
 /// # Errors
 /// When the experiment could not be carried out.
 pub(super) async fn run<L: Lab>(arguments: RunArguments<L>, open: OpenPlatform) -> anyhow::Result<u8> {
-    let RunArguments { experiment: lab, runs, script_root, handler, evidence, folder, watch, json } = arguments;
+    let RunArguments { experiment: lab, runs, script_root, handler, evidence, folder, pace, watch, json } = arguments;
     let plan = lab.plan()?;
     // Before the work folder is emptied.
     check(&evidence, Purpose::Evidence)?;
     let needs = lab.needs(&plan);
-    let request = AppRequest { functions: L::functions(), script_root, handler, work: folder, needs };
+    let request = AppRequest { functions: L::functions(), script_root, handler, work: folder, needs, pace };
     let platform = open(request).await?;
     let evidence = RunFolder::create(&evidence, L::NAME, clock::utc_now()).context("make the run folder")?;
     log::keep_in(evidence.path());

@@ -10,7 +10,7 @@ use azure_core::{
 use azure_storage_blob::{
     BlobClient, BlobContainerClient, BlobServiceClient, BlobServiceClientOptions,
     models::{
-        BlobClientGetPropertiesResultHeaders, BlobClientUploadOptions, BlobContainerClientListBlobsOptions, BlobItem,
+        BlobClientGetPropertiesResultHeaders, BlobClientUploadOptions, BlobContainerClientListBlobsOptions, BlobItem, BlobType,
         BlockLookupList, ListBlobsIncludeItem, ListBlobsResponse,
     },
 };
@@ -92,8 +92,9 @@ pub struct Listed {
     pub etag: String,
     pub size_bytes: u64,
     pub last_modified: Option<time::OffsetDateTime>,
-    /// Its own metadata, where the listing was asked for it.
-    pub metadata: HashMap<String, String>,
+    pub blob_type: BlobType,
+    /// Its own metadata in the service's order, keys in their case, where the listing was asked for it.
+    pub metadata: Vec<(String, String)>,
 }
 
 /// What an upload sent.
@@ -200,23 +201,49 @@ impl Storage {
             include: with_metadata.then(|| vec![ListBlobsIncludeItem::Metadata]),
             ..Default::default()
         };
+        self.listed(container, options, usize::MAX).await
+    }
+
+    /// One blob as a listing has it, with its metadata.
+    ///
+    /// # Errors
+    /// When the service refuses or is away.
+    pub async fn find(&self, container: &str, name: &str) -> Result<Option<Listed>, StorageError> {
+        // Of all names that begin so it is the first.
+        let options = BlobContainerClientListBlobsOptions {
+            prefix: Some(name.to_owned()),
+            include: Some(vec![ListBlobsIncludeItem::Metadata]),
+            maxresults: Some(1),
+            ..Default::default()
+        };
+        Ok(self.listed(container, options, 1).await?.into_iter().find(|it| it.name == name))
+    }
+
+    /// Reads pages until there are so many blobs, or no more.
+    async fn listed(
+        &self,
+        container: &str,
+        options: BlobContainerClientListBlobsOptions<'_>,
+        enough: usize,
+    ) -> Result<Vec<Listed>, StorageError> {
         let fail = |source| StorageError::new(format!("list container {container}"), source);
         let mut pages = self.container(container).list_blobs(Some(options)).map_err(fail)?.into_pages();
         let mut blobs = Vec::new();
-        loop {
+        while blobs.len() < enough {
             let page = match pages.try_next().await {
                 Ok(Some(page)) => page,
-                Ok(None) => return Ok(blobs),
+                Ok(None) => break,
                 Err(error) if error.http_status() == Some(StatusCode::NotFound) => return Ok(Vec::new()),
                 Err(error) => return Err(fail(error)),
             };
-            let names = listing::names(page.body());
+            let entries = listing::entries(page.body());
             let ListBlobsResponse { blob_items, .. } = page.into_model().map_err(fail)?;
-            let names = names
+            let entries = entries
                 .filter(|it| it.len() == blob_items.len())
                 .ok_or_else(|| StorageError::new(format!("list container {container}"), Cause::Listing))?;
-            blobs.extend(names.into_iter().zip(blob_items).map(|(name, item)| listed(name, item)));
+            blobs.extend(entries.into_iter().zip(blob_items).map(|(entry, item)| listed(entry, item)));
         }
+        Ok(blobs)
     }
 
     /// Writes a small blob, replacing what is there.
@@ -412,14 +439,15 @@ async fn read_block(reader: &mut (impl AsyncRead + Unpin)) -> std::io::Result<By
     Ok(block.freeze())
 }
 
-fn listed(name: String, item: BlobItem) -> Listed {
+fn listed(entry: listing::Entry, item: BlobItem) -> Listed {
     let properties = item.properties.unwrap_or_default();
     Listed {
-        name,
+        name: entry.name,
         etag: quoted(&properties.etag.map(|it| it.to_string()).unwrap_or_default()),
         size_bytes: properties.content_length.unwrap_or_default(),
         last_modified: properties.last_modified,
-        metadata: item.metadata.and_then(|it| it.values).unwrap_or_default(),
+        blob_type: properties.blob_type.unwrap_or(BlobType::BlockBlob),
+        metadata: entry.metadata,
     }
 }
 
@@ -475,7 +503,7 @@ impl Queue {
         &self.name
     }
 
-    /// Puts a message at the end. It lives for the service's 7 days, as the storage extension's messages do.
+    /// Puts a message at the end, where it lives as long as the service lets it unasked: seven days, as the host's do.
     ///
     /// # Errors
     /// When the service refuses or is away.

@@ -14,7 +14,7 @@ use tokio::{
 };
 use tokio_util::task::TaskTracker;
 
-use super::{Shared, facts};
+use super::{Shared, backoff::Backoff, facts};
 use crate::app::blob_message::{BlobMessage, POISON_QUEUE, trigger_queue};
 use crate::{
     emulator::host::{Begun, BlobLookup, Call, Level, binding_data},
@@ -25,7 +25,6 @@ use incident_labs::blob::{check_name, shown};
 
 /// The real extension's category for what becomes of a message.
 const QUEUE_PROCESSOR: &str = "Microsoft.Azure.WebJobs.Host.Queues.QueueProcessor";
-const POLL_MIN: Duration = Duration::from_millis(100);
 
 /// Takes messages until the trigger stops. What is running then goes on; `tasks` knows about it.
 pub(super) async fn run(shared: Arc<Shared>, tasks: TaskTracker) {
@@ -33,7 +32,7 @@ pub(super) async fn run(shared: Arc<Shared>, tasks: TaskTracker) {
     // The host's rule: batches of at most 32, and a new one only when no more than `parallelism - batch` are running.
     let batch = 32.min(parallelism / 2 + 1).min(parallelism);
     let slots = Arc::new(Semaphore::new(parallelism));
-    let mut wait = POLL_MIN;
+    let mut backoff = Backoff::new(shared.settings.waits.poll_max);
     let mut paused = shared.paused.subscribe();
     let mut failing = false;
     loop {
@@ -46,11 +45,12 @@ pub(super) async fn run(shared: Arc<Shared>, tasks: TaskTracker) {
             Some(permits) = next => permits,
             () = shared.closing.cancelled() => return,
         };
-        match take(&shared, batch).await {
+        let found = match take(&shared, batch).await {
             Ok((queue, messages)) => {
                 failing = false;
-                wait = if messages.is_empty() { (wait * 2).min(shared.settings.poll_max) } else { POLL_MIN };
+                let found = !messages.is_empty();
                 dispatch(&shared, &tasks, permits, &queue, messages);
+                found
             }
             Err(error) => {
                 if !std::mem::replace(&mut failing, true) {
@@ -59,22 +59,21 @@ pub(super) async fn run(shared: Arc<Shared>, tasks: TaskTracker) {
                         format!("trigger queue fails and will be asked again: {}", error_chain(&error)),
                     );
                 }
-                wait = (wait * 2).min(shared.settings.poll_max);
+                false
             }
-        }
-        if wait > POLL_MIN {
-            tokio::select! {
-                () = sleep(wait) => {}
-                () = shared.queued.notified() => wait = POLL_MIN,
-                () = shared.closing.cancelled() => return,
-            }
+        };
+        tokio::select! {
+            () = sleep(backoff.after(found)) => {}
+            // A new blob. A message that was released is found when its time comes.
+            () = shared.queued.notified() => {}
+            () = shared.closing.cancelled() => return,
         }
     }
 }
 
 async fn take(shared: &Shared, batch: usize) -> Result<(Queue, Vec<Received>), StorageError> {
     let queue = shared.storage.queue(&trigger_queue()).await?;
-    let messages = queue.receive(batch, shared.settings.message_lease).await?;
+    let messages = queue.receive(batch, shared.settings.waits.message_lease).await?;
     Ok((queue, messages))
 }
 
@@ -109,6 +108,8 @@ fn dispatch(
 enum Fate {
     Done,
     Failed,
+    /// The trigger stopped before the function ended.
+    Abandoned,
 }
 
 async fn settle(shared: &Shared, queue: &Queue, mut received: Received) -> Result<(), StorageError> {
@@ -128,13 +129,14 @@ async fn settle(shared: &Shared, queue: &Queue, mut received: Received) -> Resul
     }
     match run_function(shared, queue, &mut received, &message).await? {
         Fate::Done => queue.delete(&received).await,
-        // Not the blob's fault when the handler was taken away.
-        Fate::Failed
-            if received.dequeue_count >= shared.settings.poison_threshold && !shared.closing.is_cancelled() =>
-        {
+        Fate::Failed if received.dequeue_count >= shared.settings.poison_threshold => {
             poison(shared, queue, &received).await
         }
         Fate::Failed => queue.renew(&mut received, Duration::ZERO).await,
+        Fate::Abandoned => match shared.settings.waits.released_at_stop {
+            Some(after) => queue.renew(&mut received, after).await,
+            None => Ok(()),
+        },
     }
 }
 
@@ -189,8 +191,11 @@ async fn run_function(
         let mut invocation = std::pin::pin!(shared.host.invoke(call));
         loop {
             tokio::select! {
+                biased;
+                // First: what ends with the host is no failure of the blob.
+                () = shared.abandoned.cancelled() => return Ok(Fate::Abandoned),
                 outcome = &mut invocation => break outcome,
-                () = sleep(shared.settings.message_lease / 2) => renew(shared, queue, received).await,
+                () = sleep(shared.settings.waits.message_lease / 2) => renew(shared, queue, received).await,
             }
         }
     };
@@ -204,7 +209,7 @@ async fn run_function(
 }
 
 async fn renew(shared: &Shared, queue: &Queue, received: &mut Received) {
-    if let Err(error) = queue.renew(received, shared.settings.message_lease).await {
+    if let Err(error) = queue.renew(received, shared.settings.waits.message_lease).await {
         shared.tell(Level::Warning, format!("message {} keeps its old lease: {}", received.id, error_chain(&error)));
     }
 }

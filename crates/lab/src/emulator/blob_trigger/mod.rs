@@ -1,10 +1,12 @@
 //! The blob trigger, as the storage extension of the Functions host does it on development storage: container listing,
 //! receipt per version, real queue, invocation, poison queue.
 
+mod backoff;
 mod facts;
 mod journal;
 mod listener;
 mod listing;
+mod lock;
 
 use std::{
     collections::HashSet,
@@ -22,20 +24,21 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::host::{Host, HostLog, Level};
 use crate::{
-    app::{AppError, ScriptRoot, blob_trigger::BlobFunction},
+    app::{
+        AppError, HostSettings, ScriptRoot,
+        blob_trigger::BlobFunction,
+        pace::{Pace, Waits},
+    },
     machine::storage::Storage,
 };
+
+/// How long a stop takes to give messages back.
+const GIVE_BACK: Duration = Duration::from_secs(2);
 
 /// How the trigger looks for blobs and runs functions.
 #[derive(Clone, Debug)]
 pub struct TriggerSettings {
-    /// From one listing to the next. The host's is 2 s on development storage.
-    pub listing_interval: Duration,
-    /// Longest wait between two looks at an empty queue; likewise 2 s.
-    pub poll_max: Duration,
-    /// How long a message stays hidden without renewal. The host's is 10 min; here a killed lab's messages should come
-    /// back while the user is still looking.
-    pub message_lease: Duration,
+    pub waits: Waits,
     /// Invocations at once, over all blob functions.
     pub parallelism: usize,
     /// Tries before a message goes to the poison queue.
@@ -47,15 +50,9 @@ impl TriggerSettings {
     ///
     /// # Errors
     /// What in it cannot be read.
-    pub fn new(root: &ScriptRoot) -> Result<Self, AppError> {
-        let settings = root.host_settings()?;
-        Ok(Self {
-            listing_interval: Duration::from_secs(2),
-            poll_max: Duration::from_secs(2),
-            message_lease: Duration::from_secs(30),
-            parallelism: settings.parallelism,
-            poison_threshold: settings.poison_threshold,
-        })
+    pub fn new(root: &ScriptRoot, pace: Pace) -> Result<Self, AppError> {
+        let HostSettings { parallelism, poison_threshold, .. } = root.host_settings()?;
+        Ok(Self { waits: pace.waits(), parallelism, poison_threshold })
     }
 }
 
@@ -91,7 +88,10 @@ struct Shared {
     /// Something was put into the queue.
     queued: Notify,
     paused: watch::Sender<bool>,
+    /// No more work is taken.
     closing: CancellationToken,
+    /// Nor is what is running waited for.
+    abandoned: CancellationToken,
 }
 
 impl Shared {
@@ -117,9 +117,11 @@ impl BlobTrigger {
             queued: Notify::new(),
             paused: watch::Sender::new(false),
             closing: CancellationToken::new(),
+            abandoned: CancellationToken::new(),
         });
         let tasks = TaskTracker::new();
-        tasks.spawn(listing::run(shared.clone()));
+        let discovery = shared.clone();
+        tasks.spawn(async move { listing::run(&discovery).await });
         tasks.spawn(listener::run(shared.clone(), tasks.clone()));
         Ok(Self { shared, tasks })
     }
@@ -134,11 +136,21 @@ impl BlobTrigger {
         self.shared.queued.notify_one();
     }
 
-    /// Takes no more work and leaves what is running up to `drain` to end. What is not done by then fails with the
-    /// handler, and its message is released at once.
-    pub async fn stop(&self, drain: Duration) -> bool {
+    /// Takes no more work and leaves what is running up to `drain` to end. What is not done by then is abandoned, as a host that
+    /// ends does it: it never ended, and its message comes back by itself or, at the quick pace, at once.
+    pub async fn stop(&self, drain: Duration) {
         self.shared.closing.cancel();
         self.tasks.close();
-        timeout(drain, self.tasks.wait()).await.is_ok()
+        if timeout(drain, self.tasks.wait()).await.is_err() {
+            self.shared.abandoned.cancel();
+            let _ = timeout(GIVE_BACK, self.tasks.wait()).await;
+        }
+    }
+}
+
+impl Drop for BlobTrigger {
+    /// Its invocations end with the handler, which is no failure of a blob.
+    fn drop(&mut self) {
+        self.shared.abandoned.cancel();
     }
 }

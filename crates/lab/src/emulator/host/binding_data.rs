@@ -1,5 +1,6 @@
 //! What a blob trigger with deferred binding puts into the envelope: no bytes, everything about the blob.
 
+use azure_storage_blob::models::BlobType;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Map, Value, json};
 use time::{OffsetDateTime, UtcOffset, format_description::FormatItem, macros::format_description};
@@ -10,11 +11,17 @@ const NEVER: &str = "0001-01-01T00:00:00+00:00";
 /// What a HEAD request says about a blob.
 #[derive(Clone, Debug)]
 pub struct BlobFacts {
+    /// `x-ms-blob-type`.
+    pub blob_type: BlobType,
+    /// `x-ms-blob-committed-block-count`, of append blobs alone.
+    pub committed_blocks: i32,
+    /// `x-ms-blob-sequence-number`, of page blobs alone.
+    pub sequence_number: i64,
     /// `Last-Modified`.
     pub last_modified: OffsetDateTime,
     /// `x-ms-creation-time`.
     pub created_on: OffsetDateTime,
-    /// `x-ms-meta-*`.
+    /// `x-ms-meta-*` in the service's order, names in their case.
     pub metadata: Vec<(String, String)>,
     /// `Content-Length`.
     pub content_length: u64,
@@ -42,6 +49,9 @@ impl BlobFacts {
     /// Facts about a plain block blob.
     pub fn new(last_modified: OffsetDateTime, content_length: u64) -> Self {
         Self {
+            blob_type: BlobType::BlockBlob,
+            committed_blocks: 0,
+            sequence_number: 0,
             last_modified,
             created_on: last_modified,
             metadata: Vec::new(),
@@ -72,8 +82,7 @@ pub fn blob_trigger(
     path_parameters: &[(String, String)],
     facts: &BlobFacts,
 ) -> (Map<String, Value>, Map<String, Value>) {
-    let reference = json!({"Connection": connection, "ContainerName": container, "BlobName": name}).to_string();
-    let content = json!({"Length": reference.len(), "IsEmpty": false, "MediaType": "application/json"});
+    let content = json!({"Length": reference_length(connection, container, name), "IsEmpty": false, "MediaType": "application/json"});
     let data = json!({
         "Version": "1.0",
         "Source": "AzureStorageBlobs",
@@ -88,6 +97,24 @@ pub fn blob_trigger(
         metadata.insert(parameter.clone(), encoded(value));
     }
     (Map::from_iter([(binding.to_owned(), data)]), metadata)
+}
+
+/// Length of the reference's JSON as `System.Text.Json` writes it.
+fn reference_length(connection: &str, container: &str, name: &str) -> usize {
+    const FRAME: usize = r#"{"Connection":"","ContainerName":"","BlobName":""}"#.len();
+    FRAME + [connection, container, name].into_iter().map(escaped_length).sum::<usize>()
+}
+
+/// Length of a string in JSON by the default encoder of `System.Text.Json`: printable ASCII stands for itself, except for what
+/// means something to HTML. All else is `\uXXXX` for each UTF-16 code unit, with a short form for a backslash and five controls.
+fn escaped_length(text: &str) -> usize {
+    let of = |character: char| match character {
+        '\\' | '\u{8}' | '\t' | '\n' | '\u{c}' | '\r' => 2,
+        '"' | '\'' | '+' | '&' | '<' | '>' | '`' => 6,
+        ' '..='~' => 1,
+        other => 6 * other.len_utf16(),
+    };
+    text.chars().map(of).sum()
 }
 
 /// The value of a blob trigger without deferred binding: all bytes in base64, whatever its `dataType` says.
@@ -120,7 +147,7 @@ fn description(facts: &BlobFacts) -> Value {
         "Metadata": user_metadata(facts),
         "ObjectReplicationDestinationPolicyId": null,
         "ObjectReplicationSourceProperties": null,
-        "BlobType": 0,
+        "BlobType": type_number(facts.blob_type),
         "CopyCompletedOn": NEVER,
         "CopyStatusDescription": null,
         "CopyId": null,
@@ -146,9 +173,9 @@ fn description(facts: &BlobFacts) -> Value {
 
 fn state(facts: &BlobFacts) -> Value {
     json!({
-        "BlobSequenceNumber": 0,
+        "BlobSequenceNumber": facts.sequence_number,
         "AcceptRanges": "bytes",
-        "BlobCommittedBlockCount": 0,
+        "BlobCommittedBlockCount": facts.committed_blocks,
         "IsServerEncrypted": true,
         "EncryptionKeySha256": null,
         "EncryptionScope": null,
@@ -168,7 +195,52 @@ fn state(facts: &BlobFacts) -> Value {
     })
 }
 
+/// `BlobType` of the storage SDK for .NET.
+fn type_number(blob_type: BlobType) -> u8 {
+    match blob_type {
+        BlobType::BlockBlob => 0,
+        BlobType::PageBlob => 1,
+        BlobType::AppendBlob => 2,
+    }
+}
+
 fn seconds(at: OffsetDateTime) -> String {
     const FORMAT: &[FormatItem<'_>] = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]+00:00");
     at.to_offset(UtcOffset::UTC).format(FORMAT).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reference_is_as_long_as_the_real_encoder_makes_it() {
+        for (name, length) in [
+            ("sub dir/ü #1.json", 96),
+            ("emoji😀.txt", 95),
+            ("日本.txt", 90),
+            ("x+y%41.txt", 89),
+            ("quo\"te'.txt", 95),
+            ("fail ä.txt", 89),
+            ("a#b?c.txt", 83),
+            ("big.bin", 81),
+            ("", 74),
+        ] {
+            assert_eq!(reference_length("AzureWebJobsStorage", "input", name), length, "{name}");
+        }
+    }
+
+    #[test]
+    fn each_character_has_the_length_of_its_escape() {
+        for (text, length) in [
+            ("&<>`", 24),
+            ("\\\t\n\r\u{8}\u{c}", 12),
+            ("\0\u{b}\u{1f}\u{7f}\u{80}", 30),
+            (" /~!=;:@$*()[]{}|^-_.,%#?", 25),
+            ("e\u{301}\u{2028}\u{feff}", 19),
+            ("😀\u{10ffff}", 24),
+        ] {
+            assert_eq!(escaped_length(text), length, "{text:?}");
+        }
+    }
 }

@@ -26,13 +26,15 @@ use crate::{
 use custom_handler::clock;
 use incident_labs::blob::{RESULTS_CONTAINER, record_name};
 
-/// How long a new blob or message may go unnoticed.
-const PACE: Duration = Duration::from_millis(200);
+/// Between two looks at whether a burst is in the queue.
+const QUEUED_POLL: Duration = Duration::from_millis(50);
 const TICK: Duration = Duration::from_millis(250);
 /// From the copies of a burst to their messages in the queue.
 const QUEUED_WITHIN: Duration = Duration::from_secs(30);
-/// From a phase's last blob to its result or the poison queue: all tries, restarts included.
+/// From a phase's last blob to its result or the poison queue: all tries, restarts included. The waits before them come on top.
 const SETTLED_WITHIN: Duration = Duration::from_secs(120);
+/// How often a blob is tried.
+const TRIES: u32 = 5;
 const PARALLEL_READS: usize = 8;
 /// Between two looks at the queues.
 const QUEUE_PACE: Duration = Duration::from_secs(1);
@@ -83,8 +85,7 @@ impl Experiment<'_> {
 
     /// Starts the app with a remedy applied, and does the tasks.
     async fn under(&self, remedy: Remedy, tasks: &[Task<'_>]) -> anyhow::Result<()> {
-        let start =
-            AppStart { settings: remedy.settings(self.load.scale), tables: self.evidence.tables(), pace: Some(PACE) };
+        let start = AppStart { settings: remedy.settings(self.load.scale), tables: self.evidence.tables() };
         // One that is missing was taken away; one that is empty says that there was nothing.
         for file in [REDRIVEN, CGROUP, QUEUES] {
             self.append(file)?;
@@ -109,6 +110,10 @@ impl Experiment<'_> {
 
     fn journal(&self) -> Journal {
         Journal::of(self.evidence.path())
+    }
+
+    fn settled_within(&self) -> Duration {
+        SETTLED_WITHIN + TRIES * self.platform.pace().waits().poll_max
     }
 
     fn append(&self, file: &str) -> anyhow::Result<JsonLines> {
@@ -225,7 +230,12 @@ impl Driver<'_> {
         let Experiment { load, platform, evidence } = self.experiment;
         let mut command = Command::new(std::env::current_exe().context("find this program")?);
         command.args(["load", "oom", "--step", "--run", "run", "--phases", &phases.join(",")]);
-        command.args(["--scale", &load.scale.to_string(), "--settle-s", &SETTLED_WITHIN.as_secs().to_string()]);
+        command.args([
+            "--scale",
+            &load.scale.to_string(),
+            "--settle-s",
+            &self.experiment.settled_within().as_secs().to_string(),
+        ]);
         command.arg("--out").arg(evidence.path());
         if let Some(scenario) = &load.scenario {
             command.arg("--scenario").arg(scenario);
@@ -254,7 +264,7 @@ impl Driver<'_> {
                 _ if asked.elapsed() > QUEUED_WITHIN => {
                     bail!("{found} of {blobs} blobs of {prefix} were noticed in time")
                 }
-                _ => sleep(PACE / 4).await,
+                _ => sleep(QUEUED_POLL).await,
             }
         }
     }
@@ -274,7 +284,7 @@ impl Driver<'_> {
             redriven.write(&json!({"timestamp": now, "name": name}))?;
         }
         let asked = Instant::now();
-        while asked.elapsed() < SETTLED_WITHIN && !self.are_processed(&names).await? {
+        while asked.elapsed() < self.experiment.settled_within() && !self.are_processed(&names).await? {
             self.live.tick();
             sleep(TICK).await;
         }

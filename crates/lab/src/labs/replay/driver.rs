@@ -26,7 +26,7 @@ pub(super) async fn run(
     platform: &dyn Platform,
     evidence: &RunFolder,
 ) -> anyhow::Result<()> {
-    let start = AppStart { settings: Vec::new(), tables: evidence.tables(), pace: None };
+    let start = AppStart { settings: Vec::new(), tables: evidence.tables() };
     with_app(platform, start, async |app| {
         let load = ReplayLoad::new(app.url()?, evidence.path().to_owned(), longest);
         let mut live = Live::new(&evidence.tables());
