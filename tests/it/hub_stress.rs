@@ -349,13 +349,12 @@ async fn whatever_clients_do_at_once_to_few_instances_histories_stay_whole_and_e
         never = handler => match never {},
         () = clients => {}
     }
-    println!("seed {seed}: {:?}", counts.lock().unwrap());
-    violations.none();
-    let counts = counts.lock().unwrap();
-    assert!(counts.len() == 8 && counts.values().all(|it| *it > 0), "something never had an effect: {counts:?}");
-    drop(counts);
     stand_in.host.shutdown().await;
     hub.stop().await;
+    violations.none();
+    let counts = counts.lock().unwrap();
+    println!("seed {seed}: {counts:?}");
+    assert!(counts.len() == 8 && counts.values().all(|it| *it > 0), "something never had an effect: {counts:?}");
 }
 
 /// An orchestrator that ignores being terminated: an episode of it runs while its instance is purged and another one takes its id.

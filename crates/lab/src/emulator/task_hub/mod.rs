@@ -5,6 +5,7 @@
 //! - The file is the truth. Whatever is in memory can be read from it again, so a lab that was killed goes on where it was.
 //! - An episode's history, messages and state are one transaction, and so are an activity's outcome and its removal: activities
 //!   run at least once, their outcomes are recorded exactly once.
+//! - What is decided on was read as it was at one moment, and what comes of it is written only while that still holds.
 //! - The whole history is read and encoded anew for every episode, as the Azure Storage provider does. That is the storm.
 
 mod activities;
