@@ -67,8 +67,8 @@ fn run_front(settings: &Settings, package_variant: Option<Variant>) -> anyhow::R
 
 async fn serve(settings: &Settings, package_variant: Option<Variant>) -> anyhow::Result<u8> {
     let listener = Listener::bind(settings.port).await?.script_root(settings.script_root.as_deref());
-    // By way of telemetry: without a host nobody reads stderr.
-    let listener = listener.telling(|line| tracing::warn!("{line}"));
+    // Without a host nobody reads stderr.
+    let listener = listener.telling(telemetry::warn);
     let worker = settings.blob.as_ref().map(|blob| Worker::start(blob, package_variant));
     let code: Result<u8, ServeError> = functions::app(settings, worker.clone()).serve_on(listener).await;
     if let Some(worker) = worker {

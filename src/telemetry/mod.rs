@@ -75,6 +75,11 @@ pub fn start_worker() {
     tracing_subscriber::registry().with(LineLayer::new().with_filter(wanted)).init();
 }
 
+/// A warning of the front's own.
+pub fn warn(line: &str) {
+    tracing::warn!("{line}");
+}
+
 /// Files the orchestrator's lines and one about the episode under the instance's id. The trace id of the host's request leads to the
 /// row of that request.
 pub fn tell_episode(episode: &Episode, headers: &HeaderMap) {

@@ -139,7 +139,7 @@ async fn of_the_stand_in(scratch: &Scratch) -> Vec<(&'static str, Value)> {
         let text = fs::read_to_string(tables.join(format!("{table}.jsonl"))).unwrap();
         let rows: Vec<Value> = text.lines().map(|it| serde_json::from_str(it).unwrap()).collect();
         // The handler's own rows are another SDK's.
-        let is_hosts = |it: &Value| !it["sdkVersion"].as_str().unwrap_or_default().starts_with("opentelemetry");
+        let is_hosts = |it: &Value| it["customDimensions"]["HostInstanceId"].is_string();
         rows.into_iter().filter(is_hosts).map(move |it| (table, it)).collect::<Vec<_>>()
     };
     HOSTS_TABLES.into_iter().flat_map(rows).collect()
@@ -175,7 +175,10 @@ async fn the_hosts_rows_have_the_names_and_texts_that_microsofts_host_gives_them
     for number in LEFT_OUT.iter().map(|it| it.0).chain(ELSEWHERE.iter().map(|it| it.0)) {
         assert!(page.contains(&format!("| {number} |")), "docs/stand-in.md has no {number}");
     }
-    let explained = |it: &&String| !LEFT_OUT.iter().any(|(_, kinds)| kinds.iter().any(|kind| it.contains(kind)));
+    // Of the handler's own texts any may be missing.
+    let explained = |it: &&String| {
+        !it.ends_with("any text") && !LEFT_OUT.iter().any(|(_, kinds)| kinds.iter().any(|kind| it.contains(kind)))
+    };
     let missing: Vec<_> = theirs.keys().filter(|it| !ours.0.contains_key(*it)).filter(explained).collect();
     assert!(missing.is_empty(), "recorded, not here, and not said in docs/stand-in.md: {missing:#?}");
     values(&rows);
@@ -210,9 +213,15 @@ fn values(rows: &[(&str, Value)]) {
     assert_eq!(started[0]["customDimensions"]["HttpPath"], "/api/durable/start-replay-lab");
     let told = serde_json::to_string(&rows.iter().map(|it| &it.1).collect::<Vec<_>>()).unwrap();
     assert!(!told.contains("hunter2"), "a query may have a key in it");
-    let metric = |name: &str| of("customMetrics", &format!("BlobBufferProcessor {name}"))[0]["value"].as_f64().unwrap();
-    assert_eq!(["Count", "Successes", "Failures", "SuccessRate"].map(metric), [6.0, 1.0, 5.0, 16.67]);
-    assert!(metric("MinDurationMs") <= metric("AvgDurationMs") && metric("AvgDurationMs") <= metric("MaxDurationMs"));
+    // What took longer than 30 s is told in several.
+    let metrics = |name: &str| {
+        let rows = of("customMetrics", &format!("BlobBufferProcessor {name}"));
+        rows.iter().map(|it| it["value"].as_f64().unwrap()).collect::<Vec<_>>()
+    };
+    let sums = ["Count", "Successes", "Failures"].map(|it| metrics(it).iter().sum::<f64>());
+    assert_eq!(sums, [6.0, 1.0, 5.0]);
+    let [least, average, most] = ["MinDurationMs", "AvgDurationMs", "MaxDurationMs"].map(metrics);
+    assert!(least.iter().zip(&average).zip(&most).all(|((least, average), most)| least <= average && average <= most));
     let said: Vec<&str> =
         rows.iter().filter(|it| it.0 == "traces").map(|it| it.1["message"].as_str().unwrap()).collect();
     assert!(said[0].starts_with("Initializing Host.") && *said.last().unwrap() == "Job host stopped");

@@ -9,7 +9,6 @@ use std::{
 
 use incident_labs::blob::StorageAccount;
 use rustix::process::Signal;
-use tokio::time::Instant;
 
 use crate::{
     fault_proxy::FaultProxy,
@@ -127,7 +126,7 @@ async fn the_end_of_the_thread_that_started_it_is_not_the_end_of_the_host() {
 }
 
 #[tokio::test]
-async fn a_call_under_way_does_not_keep_a_handler_without_host() {
+async fn a_call_that_somebody_still_waits_for_gets_its_time_and_no_more() {
     let storage = StorageFixture::start().await;
     give(&storage, "a", b"hello").await;
     let proxy = FaultProxy::start(storage.storage.account()).await;
@@ -137,23 +136,39 @@ async fn a_call_under_way_does_not_keep_a_handler_without_host() {
     let mut handler = Handler::start_by(command, proxy.account(), &[]).await;
     let worker = handler.worker_pid(1).await;
     let front = parent_of(worker);
-    let call = tokio::time::timeout(Duration::from_secs(60), handler.invoke("a"));
-    let began = Instant::now();
-    let kill = async {
+    let (reply, ()) = tokio::join!(handler.invoke("a"), async {
         eventually(SECONDS, || async { (proxy.stalled() == 1).then_some(()) }).await;
         handler.signal(Signal::KILL);
-        for pid in [front, worker] {
-            // 25 s are what a call gets to end, and this one cannot.
-            eventually(Duration::from_secs(35), || async { (!is_alive(pid)).then_some(()) }).await;
-        }
-    };
-    // The call has a client that waits; the host's would be gone.
-    tokio::select! {
-        _ = call => panic!("it cannot be answered"),
-        () = kill => {}
+    });
+    // 25 s are what a call gets to end, and this one cannot.
+    assert_eq!((reply.status, reply.body.as_str()), (500, "handler shutting down"));
+    for pid in [front, worker] {
+        eventually(SECONDS, || async { (!is_alive(pid)).then_some(()) }).await;
     }
-    assert!(began.elapsed() < Duration::from_secs(50));
+    handler.line("err", "stopping: the host is gone").await;
     handler.exit_code().await;
+}
+
+#[tokio::test]
+async fn a_call_whose_caller_died_with_the_host_keeps_nothing() {
+    let storage = StorageFixture::start().await;
+    give(&storage, "a", b"hello").await;
+    let proxy = FaultProxy::start(storage.storage.account()).await;
+    proxy.stall_bodies();
+    let mut command = tokio::process::Command::new("sh");
+    command.args(["-c", "\"$0\" & wait", HANDLER]);
+    let handler = Handler::start_by(command, proxy.account(), &[]).await;
+    let worker = handler.worker_pid(1).await;
+    let front = parent_of(worker);
+    let stalled = eventually(SECONDS, || async { (proxy.stalled() == 1).then_some(()) });
+    tokio::select! {
+        reply = handler.invoke("a") => panic!("{reply:?}"),
+        () = stalled => {}
+    }
+    handler.signal(Signal::KILL);
+    for pid in [front, worker] {
+        eventually(SECONDS, || async { (!is_alive(pid)).then_some(()) }).await;
+    }
 }
 
 #[tokio::test]

@@ -142,7 +142,7 @@ fn plain_http_elsewhere_and_what_cannot_be_used_is_refused_without_its_secret() 
         ("", &["--storage-url", "http://127.0.0.1:65535/devstoreaccount1"], "devstoreaccount1"),
         ("", &["--storage-url", "http://127.0.0.1:10000/devstoreaccount1?sig=aHVudGVyMg"], "az login"),
         (&away, &[], "must use https"),
-        ("AccountName=a;AccountKey=aHVudGVyMg", &[], "cannot be used: it has an AccountKey that is not base64"),
+        ("AccountName=a;AccountKey=aHVudGVyMg!", &[], "cannot be used: it has an AccountKey that is not base64"),
         ("", &["--folder", "x", "--queue", "q"], "--queue"),
         ("", &["--queue", "q"], "--queue is for an account"),
     ] {

@@ -74,14 +74,16 @@ impl HttpFunctions {
         self.functions.iter().map(|it| format!("{} {}", it.route.methods(), it.route)).collect()
     }
 
-    /// The host's line about each.
+    /// The host's line about each, in the order of the functions.
     pub(super) fn mapped(&self) -> Vec<String> {
         let mapped = |it: &Arc<HttpFunction>| {
             let route = it.route.to_string();
             let route = route.trim_start_matches('/');
             format!("Mapped function route '{route}' [{}] to '{}'", it.route.listed_methods(), it.name)
         };
-        self.functions.iter().map(mapped).collect()
+        let mut functions: Vec<_> = self.functions.iter().collect();
+        functions.sort_by(|one, other| one.name.cmp(&other.name));
+        functions.into_iter().map(mapped).collect()
     }
 
     /// Serves them at an address, which is also what a durable client is told: whoever calls must not choose where the handler sends
