@@ -56,10 +56,10 @@ async fn it_reaches_local_storage_by_a_connection_string_a_url_and_an_app() {
     let root = app.path().display().to_string();
     let url = account.blob_endpoint.to_string();
     let in_environment = [("AzureWebJobsStorage", connection.as_str())];
-    let ways: [(&[(&str, &str)], Vec<&str>); 3] = [
-        (&in_environment, vec![]),
+    let ways = [
+        (&in_environment[..], vec![]),
         // Azurite of these tests has its ports where they are free: the connection string knows the queue's.
-        (&in_environment, vec!["--storage-url", &url]),
+        (&in_environment[..], vec!["--storage-url", &url]),
         (&[], vec!["--script-root", &root]),
     ];
     for (environment, arguments) in ways {
