@@ -24,6 +24,7 @@ mod golden_conversations;
 mod golden_hub;
 mod golden_replies;
 mod golden_requests;
+mod golden_webhooks;
 mod handler;
 mod harness;
 mod host_rows;

@@ -29,6 +29,7 @@ use crate::{
     handler::rows,
     harness::{HANDLER, LAB, Scratch, eventually},
     stand_in::placeholder,
+    tidy::root,
 };
 
 const SOON: Duration = Duration::from_secs(30);
@@ -287,7 +288,6 @@ async fn the_http_api_answers_as_recorded() {
     assert!(failed["output"].as_str().unwrap().starts_with("The function 'nosuch' doesn't exist"), "{failed}");
     let (code, _, body) = lab.hook("POST", start, Some("{bad")).await;
     assert_eq!((code, &body["Message"]), (400, &json!("Invalid JSON content")), "{body}");
-    assert_eq!(lab.hook("POST", &format!("{start}/@bad"), Some("{}")).await.0, 400);
     assert_eq!(lab.hook("GET", "/instances/nobody", None).await.0, 404);
 
     let (code, headers, body) = lab.hook("GET", "/instances/one", None).await;
@@ -315,10 +315,6 @@ async fn the_http_api_answers_as_recorded() {
     for action in ["raiseEvent/Go", "resume", "terminate"] {
         assert_eq!(lab.hook("POST", &format!("/instances/one/{action}"), Some("1")).await.0, 410, "{action}");
     }
-    for action in ["rewind", "restart"] {
-        assert_eq!(lab.hook("POST", &format!("/instances/one/{action}"), None).await.0, 501, "{action}");
-    }
-    assert_eq!(lab.hook("GET", "/entities", None).await.0, 501);
     let (code, _, body) = lab.hook("DELETE", "/instances/one", None).await;
     assert_eq!((code, body), (200, json!({"instancesDeleted": 1})));
     assert_eq!(lab.hook("DELETE", "/instances/one", None).await.0, 404);
@@ -329,7 +325,8 @@ async fn instances_are_waited_for_listed_and_purged() {
     let scratch = Scratch::new();
     let lab = ReplayLab::start(&scratch.path().join("run"), &ReplayLab::stage(&scratch)).await;
     let start = "/orchestrators/replay_storm_orchestrator";
-    let (code, _, output) = lab.hook("POST", &format!("{start}/two?timeout=20"), Some("{\"iterations\":2}")).await;
+    let (code, _, output) =
+        lab.hook("POST", &format!("{start}/two?timeout=20&pollingInterval=1"), Some("{\"iterations\":2}")).await;
     assert_eq!((code, &output["totalIterations"]), (200, &json!(2)), "{output}");
     // Without a body there is no input, which this orchestrator does not understand.
     lab.hook("POST", &format!("{start}/three"), None).await;
@@ -339,35 +336,47 @@ async fn instances_are_waited_for_listed_and_purged() {
     assert!(failed["input"].is_null() && failed["output"].as_str().unwrap().starts_with("DecodeError: "), "{failed}");
     let (code, _, _) = lab.hook("GET", "/instances/three?returnInternalServerErrorOnFailure=true", None).await;
     assert_eq!(code, 500);
-    lab.hook("POST", &format!("{start}/other?timeout=20"), Some("{\"iterations\":1}")).await;
+    lab.hook("POST", &format!("{start}/other?timeout=20&pollingInterval=0.1"), Some("{\"iterations\":1}")).await;
 
     let ids = |body: &Value| body.as_array().unwrap().iter().map(|it| it["instanceId"].clone()).collect::<Vec<_>>();
     assert_eq!(ids(&lab.hook("GET", "/instances", None).await.2), ["other", "three", "two"]);
     assert_eq!(ids(&lab.hook("GET", "/instances?runtimeStatus=Failed,Terminated", None).await.2), ["three"]);
     assert_eq!(ids(&lab.hook("GET", "/instances?instanceIdPrefix=t", None).await.2), ["three", "two"]);
     let (_, headers, body) = lab.hook("GET", "/instances?top=2", None).await;
-    let token = "three".parse().unwrap();
-    assert_eq!((ids(&body), &headers["x-ms-continuation-token"]), (vec![json!("other"), json!("three")], &token));
-    assert_eq!(lab.hook("GET", "/instances?createdTimeFrom=yesterday", None).await.0, 400);
+    assert_eq!(ids(&body), ["other", "three"]);
+    assert!(headers["x-ms-continuation-token"].to_str().unwrap().is_ascii());
+    assert_eq!(ids(&lab.hook("GET", "/instances?createdTimeFrom=yesterday", None).await.2).len(), 3);
 
     assert_eq!(lab.hook("DELETE", "/instances", None).await.0, 400);
     let (code, _, body) = lab.hook("DELETE", "/instances?createdTimeFrom=2020-01-01T00:00:00Z", None).await;
     assert_eq!((code, body), (200, json!({"instancesDeleted": 3})));
 }
 
+/// What Microsoft's client says when it has driven the webhooks of a fresh lab.
+async fn driven_by(program: &Path, script: &str, installed_by: &str) -> String {
+    let scratch = Scratch::new();
+    let lab = ReplayLab::start(&scratch.path().join("run"), &ReplayLab::stage(&scratch)).await;
+    let output = Command::new(program)
+        .arg(root().join(script))
+        .arg(format!("{}{WEBHOOK_PATH}/", lab.base))
+        .output()
+        .unwrap_or_else(|error| panic!("{error}: it is installed by {installed_by}"));
+    let said = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    said
+}
+
 #[tokio::test]
 #[ignore = "needs Python with azure-functions-durable 1.7.0: bash tests/python/install, then cargo test -- --ignored"]
 async fn microsofts_client_for_python_manages_instances() {
-    let scratch = Scratch::new();
-    let lab = ReplayLab::start(&scratch.path().join("run"), &ReplayLab::stage(&scratch)).await;
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let output = Command::new(root.join("target/python/bin/python"))
-        .arg(root.join("tests/python/client.py"))
-        .arg(format!("{}{WEBHOOK_PATH}/", lab.base))
-        .output()
-        .expect("Python is installed by tests/python/install");
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success() && said.trim() == "all right", "{said}{}", String::from_utf8_lossy(&output.stderr));
+    let python = root().join("target/python/bin/python");
+    assert_eq!(driven_by(&python, "tests/python/client.py", "tests/python/install").await, "all right");
+}
+
+#[tokio::test]
+#[ignore = "needs durable-functions: npm ci --prefix tests/node, then cargo test -- --ignored"]
+async fn microsofts_client_for_node_manages_instances() {
+    assert_eq!(driven_by(Path::new("node"), "tests/node/client.mjs", "npm ci --prefix tests/node").await, "all right");
 }
 
 /// The lab dies 20 times at moments nobody chose.

@@ -1,4 +1,4 @@
-"""Drives the webhooks with the client of azure-functions-durable: start, list, signal, suspend, resume, terminate, purge.
+"""Drives the webhooks with the client of azure-functions-durable: its whole management API.
 
 Argument: the base address of the webhooks, ending with a slash. Prints "all right" at the end.
 """
@@ -58,6 +58,39 @@ async def main(base):
     assert named == "named"
     done = await until(durable, named, Status.Completed)
     assert done.output["totalIterations"] == 2, done.output
+
+    # History, waits, and the answer for those who wait.
+    told = await durable.get_status(named, show_history=True, show_history_output=True, show_input=True)
+    # The client looks for `history`, and the extension writes `historyEvents`: there is none on Microsoft's host either.
+    assert told.history is None and told.output["totalIterations"] == 2, told
+    waited = await durable.wait_for_completion_or_create_check_status_response(None, named, 2000, 100)
+    assert json.loads(waited.get_body())["totalIterations"] == 2 and waited.status_code == 200, waited.get_body()
+    checked = durable.create_check_status_response(None, named)
+    assert checked.status_code == 202 and f"instances/{named}" in checked.headers["Location"], checked.headers
+
+    # A restart in place, and one under an id of its own.
+    again = await durable.restart(named, restart_with_new_instance_id=False)
+    assert again["id"] == named, again
+    done = await until(durable, named, Status.Completed)
+    other = (await durable.restart(named))["id"]
+    assert other != named, other
+    assert (await until(durable, other, Status.Completed)).output["totalIterations"] == 2
+    assert (await durable.purge_instance_history(other)).instances_deleted == 1
+    assert (await durable.purge_instance_history(other)).instances_deleted == 0
+
+    # What failed is rewound, and fails again for the same reason.
+    failing = await durable.start_new(ORCHESTRATOR, "failing", {"iterations": "x"})
+    await until(durable, failing, Status.Failed)
+    await durable.rewind(failing, "again")
+    await until(durable, failing, Status.Failed)
+    for wrong, why in ((named, "Failed"), ("nosuch", "No")):
+        try:
+            await durable.rewind(wrong, "no")
+        except Exception as refused:
+            assert why in str(refused), refused
+        else:
+            raise AssertionError(f"{wrong} was rewound")
+    assert (await durable.purge_instance_history(failing)).instances_deleted == 1
 
     long = await durable.start_new(ORCHESTRATOR, "long", {"iterations": 100000, "continueAsNewEvery": 50})
     await until(durable, long, Status.Running)

@@ -21,7 +21,7 @@ use uuid::Uuid;
 use self::{request::Received, route::Route};
 use super::{
     host::{Begun, Call, Exception, Host, HostLog, Level, Reply, Settle, binding_data},
-    task_hub::{Client, Start, StartError, TaskHub},
+    task_hub::{Client, Start, StartError, TaskHub, webhook},
 };
 use crate::app::{AppError, FunctionJson, HostSettings, ScriptRoot, function_json::text};
 use custom_handler::wire::WEBHOOK_PATH;
@@ -132,7 +132,13 @@ struct Invoker {
 async fn serve(State(invoker): State<Invoker>, method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
     let begun = Begun::now();
     let found = invoker.functions.functions.iter().find_map(|it| Some((it, it.route.matches(&method, uri.path())?)));
-    let Some((function, parameters)) = found else { return StatusCode::NOT_FOUND.into_response() };
+    let Some((function, parameters)) = found else {
+        return match invoker.hub {
+            // Its path may be in another case.
+            Some(hub) => webhook::serve(State(hub), method, uri, headers, Ok(body)).await,
+            None => StatusCode::NOT_FOUND.into_response(),
+        };
+    };
     let received = Received { method: &method, uri: &uri, headers: &headers, body: &body, parameters };
     let (function, call) = (Arc::clone(function), invoker.call(function, &received, begun));
     let invocation = invoker.invocations.clone().spawn(async move { invoker.invoke(&function, call).await });

@@ -36,7 +36,8 @@ pub fn router(hub: TaskHub) -> Router {
     Router::new().route(WEBHOOK_PATH, any(serve)).route(&slash, any(serve)).route(&below, any(serve)).with_state(hub)
 }
 
-async fn serve(
+/// Answers a request; 404 without a body for one that is about nothing here.
+pub(crate) async fn serve(
     State(hub): State<TaskHub>,
     method: Method,
     uri: Uri,

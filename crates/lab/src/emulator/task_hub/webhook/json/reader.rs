@@ -236,7 +236,9 @@ impl<'a> Reader<'a> {
         let digits = &self.text[from..self.at];
         match number(digits) {
             Some(token) => Ok(token),
-            None if is_integer(digits) => self.fail(&format!("JSON integer {digits} is too large to parse.")),
+            None if is_integer(digits) && digits.len() > LONGEST_INTEGER => {
+                self.fail(&format!("JSON integer {digits} is too large to parse."))
+            }
             None => self.fail(&format!("Input string '{digits}' is not a valid number.")),
         }
     }
