@@ -12,6 +12,8 @@ use durable::protocol::OrchestrationStatus;
 
 /// Instances that one transaction removes: the hub's other writes wait for it.
 const PURGED_AT_ONCE: usize = 200;
+/// What the file has about instances.
+const TABLES: [&str; 5] = ["history", "control", "activities", "generations", "instances"];
 /// The statuses of what has ended.
 const ENDED: [OrchestrationStatus; 4] = [
     OrchestrationStatus::Completed,
@@ -123,8 +125,10 @@ fn purge_some(connection: &Connection, filter: &Filter, after: &str) -> rusqlite
         let found = statement.query_map(params_from_iter(values), |row| row.get::<_, String>(0))?;
         found.collect::<rusqlite::Result<Vec<_>>>()?
     };
-    for id in &ids {
-        rows::purge(connection, id)?;
+    let together = serde_json::Value::from(ids.clone()).to_string();
+    for table in TABLES {
+        let sql = format!("DELETE FROM {table} WHERE instance_id IN (SELECT value FROM json_each(?1))");
+        connection.prepare_cached(&sql)?.execute([&together])?;
     }
     let count = ids.len();
     Ok(ids.into_iter().next_back().map(|last| (last, count)))
@@ -263,9 +267,16 @@ mod tests {
         let names: Vec<String> = (0..PURGED_AT_ONCE + 1).map(|it| format!("{it:04}")).collect();
         let rows: Vec<_> = names.iter().map(|id| (id.as_str(), OrchestrationStatus::Failed, 1)).collect();
         let file = file(folder.path(), &rows);
+        for id in &names {
+            file.execute("INSERT INTO history VALUES(?1, 0, x'00')", [id]).unwrap();
+        }
         let (last, count) = purge_some(&file, &Filter::default(), "").unwrap().unwrap();
         assert_eq!(count, PURGED_AT_ONCE);
         assert_eq!(purge_some(&file, &Filter::default(), &last).unwrap().unwrap().1, 1);
         assert!(purge_some(&file, &Filter::default(), "").unwrap().is_none());
+        for table in TABLES {
+            let count = file.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get::<_, i64>(0));
+            assert_eq!(count.unwrap(), 0, "{table}");
+        }
     }
 }

@@ -6,10 +6,11 @@ use std::collections::{HashMap, HashSet};
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
-use super::json::{quoted, raw, shown};
+use super::json::{float, quoted, raw, shown};
 use custom_handler::clock;
 use durable::protocol::{
-    EventType, FailureDetails, HistoryEvent, OrchestrationStatus, TaskCompleted, TaskFailed, Timestamp,
+    EventType, FailureDetails, HistoryEvent, OrchestrationStatus, Properties, TaskCompleted, TaskFailed, Timestamp,
+    Value, ValueKind,
 };
 
 /// What is shown of events.
@@ -206,6 +207,23 @@ fn details(it: Option<&FailureDetails>) -> Box<RawValue> {
         .with("ErrorMessage", text(&it.error_message))
         .with("StackTrace", optional(it.stack_trace.as_deref()))
         .with("InnerFailure", details(it.inner_failure.as_deref()))
-        .with("IsNonRetriable", raw(it.is_non_retriable.to_string()));
+        .with("IsNonRetriable", raw(it.is_non_retriable.to_string()))
+        .with("Properties", raw(members(&it.properties)));
     serde_json::value::to_raw_value(&told).unwrap_or_else(|_| null())
+}
+
+fn members(properties: &Properties) -> String {
+    let members = properties.iter().map(|(name, value)| format!("{}:{}", quoted(name), property(value)));
+    format!("{{{}}}", members.collect::<Vec<_>>().join(","))
+}
+
+fn property(value: &Value) -> String {
+    match &value.kind {
+        None | Some(ValueKind::Null(_)) => "null".to_owned(),
+        Some(ValueKind::Bool(it)) => it.to_string(),
+        Some(ValueKind::Number(it)) => float(*it),
+        Some(ValueKind::String(it)) => quoted(it),
+        Some(ValueKind::List(it)) => format!("[{}]", it.values.iter().map(property).collect::<Vec<_>>().join(",")),
+        Some(ValueKind::Struct(it)) => members(&it.fields),
+    }
 }

@@ -4,7 +4,10 @@ mod reader;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::{
+    collections::{HashMap, HashSet},
+    ops::Range,
+};
 
 use serde_json::value::RawValue;
 
@@ -148,14 +151,15 @@ struct Open {
     kind: Kind,
     is_empty: bool,
     members: Vec<Member>,
-    by_name: HashMap<String, usize>,
+    /// The last member of each name, as that is written.
+    last: HashMap<String, usize>,
     has_doubles: bool,
 }
 
 /// Where a member's name and value are in what is written.
 struct Member {
-    name: std::ops::Range<usize>,
-    value: std::ops::Range<usize>,
+    name: Range<usize>,
+    value: Range<usize>,
 }
 
 impl Writer {
@@ -177,8 +181,8 @@ impl Writer {
     }
 
     fn begin(&mut self, kind: Kind) {
-        let (members, by_name) = Default::default();
-        self.open.push(Open { from: self.out.len(), kind, is_empty: true, members, by_name, has_doubles: false });
+        let (members, last) = Default::default();
+        self.open.push(Open { from: self.out.len(), kind, is_empty: true, members, last, has_doubles: false });
         self.out.push(if kind == Kind::Object { '{' } else { '[' });
     }
 
@@ -200,7 +204,8 @@ impl Writer {
         let end = self.out.len();
         self.out.push(':');
         open.members.push(Member { name: from..end, value: end + 1..end + 1 });
-        open.has_doubles |= open.by_name.insert(name.to_owned(), open.members.len() - 1).is_some();
+        let written = self.out[from..end].to_owned();
+        open.has_doubles |= open.last.insert(written, open.members.len() - 1).is_some();
     }
 
     fn value_ended(&mut self) {
@@ -222,13 +227,13 @@ impl Writer {
     /// A name that comes again keeps its first place and has its last value.
     fn without_doubles(&mut self, open: &Open) {
         let mut object = "{".to_owned();
-        let mut written = std::collections::HashSet::new();
+        let mut written = HashSet::new();
         for member in &open.members {
             let name = &self.out[member.name.clone()];
             if !written.insert(name) {
                 continue;
             }
-            let last = open.members.iter().rev().find(|it| self.out[it.name.clone()] == *name).unwrap_or(member);
+            let last = open.last.get(name).map_or(member, |it| &open.members[*it]);
             let point = if object.len() > 1 { "," } else { "" };
             object.push_str(&format!("{point}{name}:{}", &self.out[last.value.clone()]));
         }
@@ -242,7 +247,7 @@ fn scalar(token: &Token<'_>, out: &mut String) {
         Token::Text(text) => quote(text, out),
         Token::Integer(digits) => out.push_str(digits),
         Token::Float(number) => out.push_str(&float(*number)),
-        Token::Bool(truth) => out.push_str(&format!("{truth}")),
+        Token::Bool(truth) => out.push_str(if *truth { "true" } else { "false" }),
         // A value that is undefined is written as `undefined`, which no client reads.
         _ => out.push_str("null"),
     }
@@ -268,7 +273,7 @@ fn quote(text: &str, out: &mut String) {
 }
 
 /// A number as .NET writes it in JSON: `1.5E-07`, what is whole with `.0`, what is none in quotes.
-fn float(number: f64) -> String {
+pub(super) fn float(number: f64) -> String {
     if number.is_nan() {
         return "\"NaN\"".to_owned();
     }
