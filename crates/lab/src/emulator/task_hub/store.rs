@@ -35,7 +35,6 @@ pub(super) const SCHEMA: &str = "
         instance_id TEXT PRIMARY KEY, execution_id TEXT NOT NULL, name TEXT NOT NULL, status INTEGER NOT NULL,
         finished INTEGER NOT NULL, input TEXT, output TEXT, custom_status TEXT, created INTEGER NOT NULL, updated INTEGER NOT NULL
     ) WITHOUT ROWID;
-    CREATE INDEX IF NOT EXISTS instances_created ON instances(created);
     CREATE TABLE IF NOT EXISTS generations(instance_id TEXT PRIMARY KEY, generation INTEGER NOT NULL) WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS history(
         instance_id TEXT NOT NULL, sequence INTEGER NOT NULL, event BLOB NOT NULL, PRIMARY KEY(instance_id, sequence)
