@@ -27,10 +27,12 @@ pub(super) async fn start(asked: &Asked<'_>, function: String, id: Option<String
     }
     let input = if asked.body.is_empty() { None } else { Some(asked.text()) };
     if let Some(Err(error)) = input.as_deref().map(check) {
-        return Err(match error.is_of_reader() {
-            true => Refused::invalid_json(error),
-            false => Refused::unexpected(error.kind, error.message),
-        });
+        let refused = if error.is_of_reader() {
+            Refused::invalid_json(error)
+        } else {
+            Refused::unexpected(error.kind, error.message)
+        };
+        return Err(refused);
     }
     let instance_id = id.unwrap_or_else(|| Uuid::new_v4().simple().to_string());
     let version = asked.query.text("version");
