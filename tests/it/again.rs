@@ -26,6 +26,11 @@ async fn orchestrator(ctx: Context, input: Value) -> Result<Value, Error> {
     match input["do"].as_str().unwrap() {
         "act" => ctx.activity("act", &input["act"]).await,
         "child" => ctx.sub_orchestration_as(input["id"].as_str().unwrap(), "orch", &input["child"]).await,
+        "catch" => {
+            let child = ctx.sub_orchestration_as::<Value>(input["id"].as_str().unwrap(), "orch", &input["child"]);
+            assert!(child.await.is_err());
+            ctx.external_event::<Value>("Go").await
+        }
         "both" => {
             let mut tasks = Vec::new();
             for act in input["acts"].as_array().unwrap() {
@@ -257,6 +262,32 @@ async fn a_child_that_is_gone_is_started_again_by_a_rewind() {
         shown(hub, "taken", OrchestrationStatus::Completed).await;
         assert_eq!(hub.rewind("parent", None).await.unwrap(), Rewound::Accepted);
         assert_eq!(shown(hub, "parent", OrchestrationStatus::Completed).await.output.as_deref(), Some("\"well 1\""));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_child_that_is_rewound_by_itself_answers_no_parent_that_has_its_answer() {
+    on_a_hub(async |hub, _| {
+        let act = json!({ "do": "act", "act": { "name": "flaky", "fails": 1 } });
+        begin(hub, "parent", &json!({ "do": "catch", "id": "parent:0", "child": act })).await;
+        failed(hub, "parent:0").await;
+        let outcomes = async || {
+            let history = hub.history("parent").await.unwrap();
+            let is_outcome = |it: &&HistoryEvent| {
+                use EventType::{
+                    SubOrchestrationInstanceCompleted as Completed, SubOrchestrationInstanceFailed as Failed,
+                };
+                matches!(it.event_type, Some(Completed(_) | Failed(_)))
+            };
+            history.iter().filter(is_outcome).count()
+        };
+        eventually(SOON, async || (outcomes().await == 1).then_some(())).await;
+        assert_eq!(hub.rewind("parent:0", None).await.unwrap(), Rewound::Accepted);
+        shown(hub, "parent:0", OrchestrationStatus::Completed).await;
+        hub.signal("parent", Signal::Raise { name: "Go".to_owned(), input: Some("1".to_owned()) }).await.unwrap();
+        shown(hub, "parent", OrchestrationStatus::Completed).await;
+        assert_eq!(outcomes().await, 1);
     })
     .await;
 }

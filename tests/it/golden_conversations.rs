@@ -309,6 +309,17 @@ pub(crate) async fn stand_in_with(options: HostOptions, durable_task: &Value) ->
 
 /// A task hub of an app with the orchestrator `orch` and the activity `act`.
 pub(crate) fn hub_of(host: &Host, root: &Path, file: &Path, durable_task: &Value) -> TaskHub {
+    hub_holding(host, root, file, durable_task, (Duration::ZERO, Duration::ZERO))
+}
+
+/// The same; calls that an earlier hub left come back after so long.
+pub(crate) fn hub_holding(
+    host: &Host,
+    root: &Path,
+    file: &Path,
+    durable_task: &Value,
+    again: (Duration, Duration),
+) -> TaskHub {
     for (name, kind, binding) in [("orch", "orchestrationTrigger", "context"), ("act", "activityTrigger", "payload")] {
         fs::create_dir_all(root.join(name)).unwrap();
         let json = json!({ "bindings": [{ "type": kind, "name": binding, "direction": "in" }] });
@@ -317,7 +328,7 @@ pub(crate) fn hub_of(host: &Host, root: &Path, file: &Path, durable_task: &Value
     let host_json = json!({ "extensions": { "durableTask": durable_task } });
     fs::write(root.join("host.json"), host_json.to_string()).unwrap();
     let app = ScriptRoot::read(root).unwrap();
-    let (options, functions) = (HubOptions::new(&app), DurableFunctions::new(&app));
+    let (options, functions) = (HubOptions { again, ..HubOptions::new(&app) }, DurableFunctions::new(&app));
     let tables = Tables::open(&root.join("tables")).unwrap();
     TaskHub::start(file, functions, options, host.clone(), tables).unwrap()
 }

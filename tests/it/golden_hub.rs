@@ -1,6 +1,6 @@
 //! What the durable extension 3.19.0 made of replies and versions, row by row of the recordings, put to the task hub.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use durable::protocol::OrchestrationStatus;
 use lab::emulator::{
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use crate::{
-    golden_conversations::{hub_of, stand_in_with, stand_in_with_hub},
+    golden_conversations::{hub_holding, hub_of, stand_in_with, stand_in_with_hub},
     harness::eventually,
     recorded_handler::Program,
     stand_in::{StandIn, golden_of, placeholder},
@@ -301,10 +301,8 @@ async fn a_termination_that_is_ignored_is_shown_until_the_instance_completes() {
     hub.stop().await;
 }
 
-/// As recorded in `durable-host-stop`, but for the five minutes an orchestrator waits there.
-#[tokio::test]
-async fn calls_that_a_stop_cuts_off_are_made_again_by_the_next_start() {
-    let program = Program::default();
+/// A hub that was stopped while an orchestrator and an activity were being called; its file is in the folder.
+async fn stopped_during_calls(program: &Program) -> (StandIn, PathBuf) {
     let (first, hub) = stand_in_with_hub(placeholder()).await;
     let file = first.folder.path().join("hub.db");
     let mut handler = JoinSet::new();
@@ -321,7 +319,37 @@ async fn calls_that_a_stop_cuts_off_are_made_again_by_the_next_start() {
     };
     tokio::join!(hub.stop(), dies);
     first.host.shutdown().await;
+    (first, file)
+}
 
+/// As recorded in `durable-host-stop`, at the real pace but for its length: only what was cut off waits.
+#[tokio::test]
+async fn calls_that_a_stop_cuts_off_can_be_held_back_and_nothing_else_is() {
+    let program = Program::default();
+    let (_first, file) = stopped_during_calls(&program).await;
+    let second = StandIn::start(placeholder()).await;
+    let hold = (Duration::from_secs(600), Duration::from_millis(300));
+    let hub = hub_holding(&second.host, second.folder.path(), &file, &json!({}), hold);
+    let driver = async {
+        let items = json!({ "mode": "items", "items": [{ "k": "str" }] });
+        hub.create_instance(start("new", &items, None)).await.unwrap();
+        assert_eq!(ended(&hub, "new").await.status, OrchestrationStatus::Completed);
+        assert_eq!(ended(&hub, "hs-act").await.status, OrchestrationStatus::Completed);
+        assert_eq!(program.calls("hs-orch"), 1, "its call comes back much later");
+    };
+    tokio::select! {
+        () = program.clone().serve(second.host.port()) => unreachable!(),
+        () = driver => {}
+    }
+    second.host.shutdown().await;
+    hub.stop().await;
+}
+
+/// As recorded in `durable-host-stop`, but for the five minutes an orchestrator waits there.
+#[tokio::test]
+async fn calls_that_a_stop_cuts_off_are_made_again_by_the_next_start() {
+    let program = Program::default();
+    let (_first, file) = stopped_during_calls(&program).await;
     let second = StandIn::start(placeholder()).await;
     let hub = hub_of(&second.host, second.folder.path(), &file, &json!({}));
     let driver = async {

@@ -189,7 +189,7 @@ fn path(number: u64, name: &str, asked: &str) -> String {
     }
 }
 
-/// A text without what differs from run to run: times, made-up ids, keys, long loops.
+/// A text without what differs from run to run: times, made-up ids, keys, long loops and how far they are.
 fn normal(text: &str) -> String {
     let text = text.replace("&code=<key>", "").replace("?code=<key>&", "?").replace("?code=<key>", "");
     let mut rest = text.as_str();
@@ -204,6 +204,8 @@ fn normal(text: &str) -> String {
             (32, "<id32>".to_owned())
         } else if out.ends_with("iterations\":") || out.ends_with("iterations\\\":") {
             if digits >= 4 { (digits, "<long>".to_owned()) } else { (1, next.to_string()) }
+        } else if rest.starts_with("\"batchIndex\":") {
+            (rest.find(',').map_or(rest.len(), |it| it + 1), String::new())
         } else if out.ends_with("elapsedMs\":") {
             (rest.find([',', '}']).unwrap_or(rest.len()), "0".to_owned())
         } else {

@@ -6,7 +6,10 @@ use anyhow::bail;
 use time::OffsetDateTime;
 
 use super::blob_message::{BlobMessage, POISON_QUEUE, TRIGGER_QUEUES};
-use crate::machine::storage::{Queue, Storage, StorageError};
+use crate::machine::{
+    queue::Queue,
+    storage::{Storage, StorageError},
+};
 
 /// Long enough for one batch, short enough that an interrupted redrive can soon be repeated.
 const LEASE: Duration = Duration::from_secs(30);

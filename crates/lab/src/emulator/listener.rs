@@ -17,7 +17,10 @@ use super::{
     http_trigger::HttpFunctions,
     task_hub::{DurableFunctions, HubOptions, TaskHub, webhook},
 };
-use crate::{app::ScriptRoot, evidence::table_writer::Tables};
+use crate::{
+    app::{ScriptRoot, pace::Waits},
+    evidence::table_writer::Tables,
+};
 use custom_handler::serve_connections;
 
 /// Longest request body, as the host's own limit (host: `maxRequestBodySize`).
@@ -64,6 +67,7 @@ pub struct HttpParts {
     pub host: Host,
     pub log: HostLog,
     pub tables: Tables,
+    pub waits: Waits,
 }
 
 #[derive(Debug)]
@@ -89,7 +93,8 @@ impl HttpHost {
         let hub = if durable.is_empty() {
             None
         } else {
-            let options = HubOptions::new(root);
+            let again = (parts.waits.orchestrator_again, parts.waits.activity_again);
+            let options = HubOptions { again, ..HubOptions::new(root) };
             let hub = TaskHub::start(&parts.hub_file, durable, options, parts.host.clone(), parts.tables);
             Some(hub.with_context(|| format!("open {}", parts.hub_file.display()))?)
         };

@@ -117,7 +117,13 @@ impl Session {
         let lifecycle = Lifecycle::begin(&log, &root)?;
         let host =
             Host::start(host_options, log.clone()).await.context("find a free port on 127.0.0.1 for the handler")?;
-        let parts = HttpParts { hub_file: folder.task_hub(), host: host.clone(), log: log.clone(), tables };
+        let parts = HttpParts {
+            hub_file: folder.task_hub(),
+            host: host.clone(),
+            log: log.clone(),
+            tables,
+            waits: pace.waits(),
+        };
         let http = HttpHost::start(listener, &root, parts)?;
         lifecycle.initialized(&HttpFunctions::new(&root).mapped());
         let blobs = match azurite {

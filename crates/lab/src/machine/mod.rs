@@ -9,6 +9,7 @@ mod listing;
 pub mod log;
 pub mod own_folder;
 pub(crate) mod proc;
+pub mod queue;
 pub mod storage;
 pub mod terminal;
 pub mod workspace;

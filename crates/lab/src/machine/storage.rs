@@ -1,6 +1,6 @@
-//! The lab's own view of the storage account: blobs and queues, by name.
+//! The lab's own view of the storage account: blobs, and which queues there are.
 
-use std::{collections::HashMap, fmt, path::Path, time::Duration};
+use std::{collections::HashMap, fmt, path::Path};
 
 use azure_core::{
     error::ErrorKind,
@@ -10,17 +10,11 @@ use azure_core::{
 use azure_storage_blob::{
     BlobClient, BlobContainerClient, BlobServiceClient, BlobServiceClientOptions,
     models::{
-        BlobClientGetPropertiesResultHeaders, BlobClientUploadOptions, BlobContainerClientListBlobsOptions, BlobItem, BlobType,
-        BlockLookupList, ListBlobsIncludeItem, ListBlobsResponse,
+        BlobClientGetPropertiesResultHeaders, BlobClientUploadOptions, BlobContainerClientListBlobsOptions, BlobItem,
+        BlobType, BlockLookupList, ListBlobsIncludeItem, ListBlobsResponse,
     },
 };
-use azure_storage_queue::{
-    QueueClient, QueueServiceClient, QueueServiceClientOptions,
-    models::{
-        QueueClientGetPropertiesResultHeaders, QueueClientReceiveMessagesOptions, QueueMessage,
-        QueueServiceClientListQueuesOptions, ReceivedMessage,
-    },
-};
+use azure_storage_queue::{QueueServiceClient, QueueServiceClientOptions, models::QueueServiceClientListQueuesOptions};
 use bytes::{Bytes, BytesMut};
 use futures::TryStreamExt;
 use percent_encoding::percent_decode_str;
@@ -32,7 +26,7 @@ use tokio::{
 };
 use url::{Host, Url};
 
-use super::{exit::UsageError, listing};
+use super::{exit::UsageError, listing, queue::Queue};
 use incident_labs::blob::{EMULATOR_ACCOUNT, EMULATOR_KEY, StorageAccount, shown, tls};
 
 /// Size of the blocks an upload is cut into. Above 4 MiB, where Azurite reads what it sends twice.
@@ -155,7 +149,7 @@ impl Storage {
         let fail = |source| StorageError::new(format!("create queue {name}"), source);
         let client = self.queues.queue_client(name).map_err(fail)?;
         client.create(None).await.map_err(fail)?;
-        Ok(Queue { name: name.to_owned(), client: client.into() })
+        Ok(Queue::new(name, client))
     }
 
     /// One queue, if it is there.
@@ -464,144 +458,4 @@ fn is_there_already(error: &azure_core::Error) -> bool {
 /// An ETag as headers have it; listings leave the quotes out.
 pub fn quoted(etag: &str) -> String {
     format!("\"{}\"", etag.trim_matches('"'))
-}
-
-#[derive(Clone)]
-pub struct Queue {
-    name: String,
-    client: std::sync::Arc<QueueClient>,
-}
-
-impl fmt::Debug for Queue {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Queue").field(&self.name).finish()
-    }
-}
-
-/// A message that was received and is invisible to others until its lease ends.
-#[derive(Clone, Debug)]
-pub struct Received {
-    pub id: String,
-    /// Proof of the last receive or renewal.
-    pub pop_receipt: String,
-    /// Its text as it stands in the queue.
-    pub text: String,
-    /// How often it was received, this time included.
-    pub dequeue_count: i64,
-    /// When it was sent.
-    pub inserted: Option<time::OffsetDateTime>,
-    /// When the service drops it.
-    pub expires: Option<time::OffsetDateTime>,
-}
-
-impl Queue {
-    fn fail(&self, verb: &str, source: azure_core::Error) -> StorageError {
-        StorageError::new(format!("{verb} queue {}", self.name), source)
-    }
-
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// Puts a message at the end, where it lives as long as the service lets it unasked: seven days, as the host's do.
-    ///
-    /// # Errors
-    /// When the service refuses or is away.
-    pub async fn send(&self, text: &str) -> Result<(), StorageError> {
-        self.send_expiring(text).await.map(drop)
-    }
-
-    /// The same; gives the time when it expires.
-    ///
-    /// # Errors
-    /// When the service refuses or is away.
-    pub async fn send_expiring(&self, text: &str) -> Result<Option<time::OffsetDateTime>, StorageError> {
-        let fail = |source| self.fail("send to", source);
-        let message = QueueMessage { message_text: Some(text.to_owned()) };
-        let sent = self.client.send_message(message.try_into().map_err(fail)?, None).await.map_err(fail)?;
-        let sent = sent.into_model().map_err(fail)?.items.unwrap_or_default();
-        Ok(sent.first().and_then(|it| it.expiration_time))
-    }
-
-    /// Takes up to `count` (at most 32) messages and hides them for `lease`.
-    ///
-    /// # Errors
-    /// When the service refuses or is away.
-    pub async fn receive(&self, count: usize, lease: Duration) -> Result<Vec<Received>, StorageError> {
-        let options = QueueClientReceiveMessagesOptions {
-            number_of_messages: Some(count.clamp(1, 32) as i32),
-            visibility_timeout: Some(lease.as_secs().max(1) as i32),
-            ..Default::default()
-        };
-        let response = self.client.receive_messages(Some(options)).await.map_err(|it| self.fail("receive from", it))?;
-        let messages = response.into_model().map_err(|source| self.fail("receive from", source))?;
-        Ok(messages.items.unwrap_or_default().into_iter().filter_map(received).collect())
-    }
-
-    /// Hides a received message for `lease` from now, or shows it at once when that is zero.
-    ///
-    /// # Errors
-    /// When the lease was lost, or the service refuses or is away.
-    pub async fn renew(&self, message: &mut Received, lease: Duration) -> Result<(), StorageError> {
-        const POP_RECEIPT: azure_core::http::headers::HeaderName =
-            azure_core::http::headers::HeaderName::from_static("x-ms-popreceipt");
-        let seconds = lease.as_secs() as i32;
-        let response = self.client.update_message(&message.id, &message.pop_receipt, seconds, None).await;
-        let response = response.map_err(|source| self.fail("renew a message of", source))?;
-        if let Some(receipt) = response.headers().get_optional_string(&POP_RECEIPT) {
-            message.pop_receipt = receipt;
-        }
-        Ok(())
-    }
-
-    /// Removes a received message.
-    ///
-    /// # Errors
-    /// When the lease was lost, or the service refuses or is away.
-    pub async fn delete(&self, message: &Received) -> Result<(), StorageError> {
-        let result = self.client.delete_message(&message.id, &message.pop_receipt, None).await;
-        result.map(drop).map_err(|source| self.fail("delete a message of", source))
-    }
-
-    /// Whether no message is left, hidden ones included.
-    ///
-    /// # Errors
-    /// When the service refuses or is away.
-    pub async fn is_empty(&self) -> Result<bool, StorageError> {
-        Ok(self.messages().await? == Some(0))
-    }
-
-    /// How many messages there are, hidden ones included; the service calls that approximate.
-    ///
-    /// # Errors
-    /// When the service refuses or is away.
-    pub async fn messages(&self) -> Result<Option<i64>, StorageError> {
-        let properties = self.client.get_properties(None).await.map_err(|it| self.fail("look at", it))?;
-        properties.approximate_messages_count().map_err(|it| self.fail("look at", it))
-    }
-
-    /// Texts of up to 32 visible messages, left where they are.
-    ///
-    /// # Errors
-    /// When the service refuses or is away.
-    pub async fn peek(&self) -> Result<Vec<String>, StorageError> {
-        let options = azure_storage_queue::models::QueueClientPeekMessagesOptions {
-            number_of_messages: Some(32),
-            ..Default::default()
-        };
-        let response = self.client.peek_messages(Some(options)).await.map_err(|it| self.fail("peek at", it))?;
-        let messages = response.into_model().map_err(|source| self.fail("peek at", source))?;
-        Ok(messages.items.unwrap_or_default().into_iter().filter_map(|it| it.message_text).collect())
-    }
-}
-
-fn received(message: ReceivedMessage) -> Option<Received> {
-    Some(Received {
-        id: message.message_id?,
-        pop_receipt: message.pop_receipt?,
-        text: message.message_text.unwrap_or_default(),
-        dequeue_count: message.dequeue_count.unwrap_or(1),
-        inserted: message.insertion_time,
-        expires: message.expiration_time,
-    })
 }

@@ -9,7 +9,10 @@ use time::{OffsetDateTime, UtcOffset, format_description::FormatItem, macros::fo
 use crate::{
     app::blob_message::is_seen,
     emulator::host::binding_data::BlobFacts,
-    machine::storage::{Listed, Received, Storage, StorageError, quoted},
+    machine::{
+        queue::Received,
+        storage::{Listed, Storage, StorageError, quoted},
+    },
 };
 use incident_labs::blob::check_name;
 

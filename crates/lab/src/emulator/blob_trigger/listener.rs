@@ -18,7 +18,10 @@ use super::{Shared, backoff::Backoff, facts};
 use crate::app::blob_message::{BlobMessage, POISON_QUEUE, trigger_queue};
 use crate::{
     emulator::host::{Begun, BlobLookup, Call, Level, binding_data},
-    machine::storage::{Queue, Received, StorageError},
+    machine::{
+        queue::{Queue, Received},
+        storage::StorageError,
+    },
 };
 use custom_handler::error_chain;
 use incident_labs::blob::{check_name, shown};

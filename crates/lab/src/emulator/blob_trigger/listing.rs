@@ -11,7 +11,7 @@ use crate::app::{
 };
 use crate::{
     emulator::host::Level,
-    machine::storage::{Queue, StorageError},
+    machine::{queue::Queue, storage::StorageError},
 };
 use custom_handler::error_chain;
 use incident_labs::blob::shown;

@@ -198,6 +198,24 @@ fn step_of_child(connection: &Connection, parent: &Instance, id: i32, child: &st
     })
 }
 
+/// Whether a child that was rewound by itself has answered its parent before: no action has two outcomes.
+pub(super) fn has_answered(
+    connection: &Connection,
+    child: &str,
+    (parent, execution): (&str, Option<&str>),
+    answer: &HistoryEvent,
+) -> rusqlite::Result<bool> {
+    let is_cleared = |it: &HistoryEvent| matches!(it.event_type, Some(EventType::GenericEvent(_)));
+    if !rows::history(connection, child)?.iter().any(is_cleared) {
+        return Ok(false);
+    }
+    let of = |it: &HistoryEvent| outcome(it).map(|it| it.0);
+    let is_same = |it: &HistoryEvent| of(it) == of(answer);
+    let queued = rows::messages(connection, parent, i64::MAX)?;
+    let is_queued = queued.iter().any(|it| it.execution_id.as_deref() == execution && is_same(&it.event));
+    Ok(is_queued || rows::history(connection, parent)?.iter().any(is_same))
+}
+
 fn is_scheduled(event_type: &EventType) -> bool {
     matches!(
         event_type,

@@ -1,5 +1,7 @@
 //! Which durable functions an app declares, and how `host.json` sets the hub up.
 
+use std::time::Duration;
+
 use super::store::Durability;
 use crate::app::{FunctionJson, HostSettings, ScriptRoot, Versions, function_json::text};
 
@@ -14,6 +16,8 @@ pub struct HubOptions {
     pub versions: Versions,
     /// When a commit counts.
     pub durability: Durability,
+    /// When calls come back that were under way when the hub ended: an orchestrator's, and an activity's.
+    pub again: (Duration, Duration),
 }
 
 impl HubOptions {
@@ -28,6 +32,7 @@ impl HubOptions {
             stores_inputs: settings.stores_inputs,
             versions: settings.versions,
             durability: if settings.commits_to_disk { Durability::Machine } else { Durability::default() },
+            again: (Duration::ZERO, Duration::ZERO),
         }
     }
 }

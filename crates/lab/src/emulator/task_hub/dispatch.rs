@@ -3,11 +3,11 @@
 //! What waits is read from the file page by page as places become free, and each row once. So what a dispatch costs does not depend on
 //! how much is due, and no more than a few pages of ids are in memory.
 
-use std::{sync::atomic::Ordering, time::Duration};
+use std::{future::pending, sync::atomic::Ordering, time::Duration};
 
 use rusqlite::Connection;
 use serde_json::json;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::{
     Instance, TaskHub,
@@ -35,10 +35,39 @@ struct Loaded {
     past: Past,
 }
 
+/// What an earlier hub left: held until the host would make a call again that was under way, then read like everything else. What has
+/// been done by then is not done again.
+pub(super) struct Left {
+    /// The number of the last of it.
+    up_to: i64,
+    until: Option<Instant>,
+}
+
+impl Left {
+    pub(super) fn new(up_to: i64, hold: Duration) -> Self {
+        let until = (up_to > 0 && !hold.is_zero()).then(|| Instant::now() + hold);
+        Self { up_to, until }
+    }
+
+    fn is_held(&self) -> bool {
+        self.until.is_some()
+    }
+
+    /// Returns once, when it is no longer held.
+    async fn due(&mut self) {
+        match self.until {
+            Some(until) => sleep_until(until).await,
+            None => pending().await,
+        }
+        self.until = None;
+    }
+}
+
 impl TaskHub {
-    pub(super) async fn dispatch_orchestrations(self) {
+    pub(super) async fn dispatch_orchestrations(self, mut left: Left) {
         let inner = &self.inner;
-        let (mut posted, mut seen) = (inner.store.posted().messages, Seen::default());
+        let mut posted = inner.store.posted().messages;
+        let mut seen = if left.is_held() { Seen::up_to(left.up_to) } else { Seen::default() };
         while !inner.stopping.is_cancelled() {
             let wait = match self.start_episodes(&mut seen, || *posted.borrow_and_update()).await {
                 Ok(next) => next.unwrap_or(LOOK_EVERY).min(LOOK_EVERY),
@@ -51,6 +80,7 @@ impl TaskHub {
                 () = inner.stopping.cancelled() => {}
                 () = inner.messages_arrived.notified() => {}
                 Ok(()) = posted.changed() => {}
+                () = left.due() => seen = Seen::default(),
                 () = sleep(wait) => if wait == LOOK_EVERY { inner.store.close_idle() }
             }
         }
@@ -85,9 +115,10 @@ impl TaskHub {
         }
     }
 
-    pub(super) async fn dispatch_activities(self) {
+    pub(super) async fn dispatch_activities(self, mut left: Left) {
         let inner = &self.inner;
-        let (mut posted, mut seen) = (inner.store.posted().activities, 0);
+        let mut posted = inner.store.posted().activities;
+        let mut seen = if left.is_held() { left.up_to } else { 0 };
         while !inner.stopping.is_cancelled() {
             if let Err(error) = self.start_activities(&mut seen, || *posted.borrow_and_update()).await {
                 tracing::error!("cannot look for activities: {error}");
@@ -96,6 +127,7 @@ impl TaskHub {
                 () = inner.stopping.cancelled() => {}
                 () = inner.activities_arrived.notified() => {}
                 Ok(()) = posted.changed() => {}
+                () = left.due() => seen = 0,
                 () = sleep(LOOK_EVERY) => {}
             }
         }

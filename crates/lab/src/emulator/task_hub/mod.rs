@@ -41,6 +41,7 @@ pub use rows::Instance;
 pub use store::{Durability, StoreError};
 
 use self::{
+    dispatch::Left,
     rows::{NewInstance, event},
     store::Store,
     under_way::UnderWay,
@@ -178,8 +179,12 @@ impl TaskHub {
             tasks: TaskTracker::new(),
         };
         let hub = Self { inner: Arc::new(inner) };
-        hub.inner.tasks.spawn(hub.clone().dispatch_orchestrations());
-        hub.inner.tasks.spawn(hub.clone().dispatch_activities());
+        // Before anything new comes.
+        let (posted, again) = (hub.inner.store.posted(), hub.inner.options.again);
+        let messages = Left::new(*posted.messages.borrow(), again.0);
+        let activities = Left::new(*posted.activities.borrow(), again.1);
+        hub.inner.tasks.spawn(hub.clone().dispatch_orchestrations(messages));
+        hub.inner.tasks.spawn(hub.clone().dispatch_activities(activities));
         Ok(hub)
     }
 

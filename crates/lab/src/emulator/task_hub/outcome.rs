@@ -5,7 +5,7 @@ use serde_json::json;
 use time::OffsetDateTime;
 
 use super::{
-    Instance, StartError,
+    Instance, StartError, again,
     episode::{Answer, Given},
     rows::{self, Activity, NewInstance, Past, event},
 };
@@ -229,6 +229,10 @@ impl EpisodeOutcome {
         rows::update(connection, &instance)?;
         activities.iter().try_for_each(|it| rows::schedule(connection, it))?;
         for (instance_id, execution_id, due, event) in &messages {
+            let to = (instance_id.as_str(), execution_id.as_deref());
+            if is_answer(event) && again::has_answered(connection, &instance.instance_id, to, event)? {
+                continue;
+            }
             rows::post(connection, instance_id, execution_id.as_deref(), *due, event)?;
         }
         for child in children {
@@ -240,6 +244,11 @@ impl EpisodeOutcome {
         rows::remove_messages(connection, &consumed)?;
         Ok(true)
     }
+}
+
+fn is_answer(event: &HistoryEvent) -> bool {
+    use EventType::{SubOrchestrationInstanceCompleted as Completed, SubOrchestrationInstanceFailed as Failed};
+    matches!(event.event_type, Some(Completed(_) | Failed(_)))
 }
 
 /// A child whose id is taken by one that runs never starts. Its parent is told, or it would wait for ever.

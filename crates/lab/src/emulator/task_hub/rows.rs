@@ -236,6 +236,13 @@ pub(super) struct Seen {
     pub next: Option<i64>,
 }
 
+impl Seen {
+    /// All messages up to a number, and no timer.
+    pub(super) fn up_to(id: i64) -> Self {
+        Self { id, next: Some(0), ..Self::default() }
+    }
+}
+
 const POSTED: &str = "SELECT id, due, instance_id FROM control WHERE id > ?1 ORDER BY id LIMIT ?2";
 const TIMERS: &str = "SELECT due, id, instance_id FROM control
     WHERE due > 0 AND (due, id) > (?1, ?2) AND due <= ?3 ORDER BY due, id LIMIT ?4";

@@ -251,7 +251,7 @@ impl<'a> Reader<'a> {
         loop {
             let bytes = self.text.as_bytes();
             let plain = |it: &u8| *it != quote as u8 && !matches!(it, b'\\' | b'\r' | b'\n');
-            self.at += bytes[self.at..].iter().take_while(|it| plain(*it)).count();
+            self.at += bytes[self.at..].iter().take_while(|it| plain(it)).count();
             let Some(next) = self.peek() else { return self.unterminated(quote) };
             match next {
                 '\\' => {
