@@ -278,7 +278,7 @@ fn without_stack(mut body: Value) -> Value {
 }
 
 fn recorded() -> Vec<Value> {
-    let file = std::fs::File::open(root().join("tests/it/golden/host/webhooks.jsonl.gz")).unwrap();
+    let file = std::fs::File::open(root().join("tests/it/golden/durable-3/webhooks.jsonl.gz")).unwrap();
     let mut text = String::new();
     GzDecoder::new(file).read_to_string(&mut text).unwrap();
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()

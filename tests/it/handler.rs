@@ -104,14 +104,23 @@ impl Handler {
 
     /// The same for any URI.
     pub(crate) async fn invoke_at(&self, uri: &str, name: &str) -> Reply {
+        self.try_invoke_at(uri, name).await.unwrap()
+    }
+
+    /// The same where there may be no answer.
+    pub(crate) async fn try_invoke_at(&self, uri: &str, name: &str) -> reqwest::Result<Reply> {
         let envelope = json!({
             "Data": { "blob": { "Version": "1.0", "Source": "AzureStorageBlobs" } },
             "Metadata": { "Uri": json!(uri).to_string(), "name": json!(name).to_string(), "sys": {} },
         });
-        self.post("BlobBufferProcessor", envelope.to_string().into()).await
+        self.try_post("BlobBufferProcessor", envelope.to_string().into()).await
     }
 
     pub(crate) async fn post(&self, function: &str, body: reqwest::Body) -> Reply {
+        self.try_post(function, body).await.unwrap()
+    }
+
+    async fn try_post(&self, function: &str, body: reqwest::Body) -> reqwest::Result<Reply> {
         let answer = self
             .http
             .post(self.url(function))
@@ -120,9 +129,8 @@ impl Handler {
             .header("Content-Type", "application/json; charset=utf-8")
             .body(body)
             .send()
-            .await
-            .unwrap();
-        Reply { status: answer.status().as_u16(), body: answer.text().await.unwrap() }
+            .await?;
+        Ok(Reply { status: answer.status().as_u16(), body: answer.text().await? })
     }
 
     /// Lines of `out` or `err` so far.
