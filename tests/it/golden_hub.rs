@@ -34,6 +34,16 @@ fn value(text: Option<&str>) -> Value {
     text.map_or(Value::Null, |it| serde_json::from_str(it).unwrap_or_else(|_| json!(it)))
 }
 
+/// Lets a story happen on a hub whose handler is the recorded program, then ends both.
+async fn beside(program: &Program, stand_in: &StandIn, hub: &TaskHub, story: impl Future<Output = ()>) {
+    tokio::select! {
+        () = program.clone().serve(stand_in.host.port()) => unreachable!(),
+        () = story => {}
+    }
+    stand_in.host.shutdown().await;
+    hub.stop().await;
+}
+
 async fn shown(hub: &TaskHub, id: &str) -> Instance {
     hub.instance(id).await.unwrap().unwrap()
 }
@@ -100,12 +110,7 @@ async fn each_recorded_reply_of_an_orchestrator_leads_to_the_recorded_status() {
             assert_eq!(program.calls(name), 1, "{name} is not tried again");
         }
     };
-    tokio::select! {
-        () = program.clone().serve(stand_in.host.port()) => unreachable!(),
-        () = driver => {}
-    }
-    stand_in.host.shutdown().await;
-    hub.stop().await;
+    beside(&program, &stand_in, &hub, driver).await;
 }
 
 /// Details without stacks, and without the headers of the recorded server.
@@ -205,12 +210,7 @@ async fn each_version_is_run_rejected_or_failed_as_recorded() {
                 );
             }
         };
-        tokio::select! {
-            () = program.clone().serve(stand_in.host.port()) => unreachable!(),
-            () = driver => {}
-        }
-        stand_in.host.shutdown().await;
-        hub.stop().await;
+        beside(&program, &stand_in, &hub, driver).await;
     }
 }
 
@@ -234,12 +234,7 @@ async fn without_a_version_of_the_app_an_instance_that_has_one_waits() {
         assert_eq!(status("parent").await, OrchestrationStatus::Running);
         assert_eq!((program.calls("versioned"), program.calls("parent:0")), (0, 0));
     };
-    tokio::select! {
-        () = program.clone().serve(stand_in.host.port()) => unreachable!(),
-        () = driver => {}
-    }
-    stand_in.host.shutdown().await;
-    hub.stop().await;
+    beside(&program, &stand_in, &hub, driver).await;
 }
 
 async fn ended(hub: &TaskHub, id: &str) -> Instance {
@@ -266,12 +261,7 @@ async fn an_episode_that_hangs_is_tried_again_and_an_activity_that_hangs_has_fai
         assert_eq!(details["errorMessage"], message);
         assert_eq!(program.calls("hang"), 1, "it is not tried again");
     };
-    tokio::select! {
-        () = program.clone().serve(stand_in.host.port()) => unreachable!(),
-        () = driver => {}
-    }
-    stand_in.host.shutdown().await;
-    hub.stop().await;
+    beside(&program, &stand_in, &hub, driver).await;
 }
 
 /// As recorded of `zombie`: shown as terminated at once, called on, and completed in the end.
@@ -337,12 +327,7 @@ async fn calls_that_a_stop_cuts_off_can_be_held_back_and_nothing_else_is() {
         assert_eq!(ended(&hub, "hs-act").await.status, OrchestrationStatus::Completed);
         assert_eq!(program.calls("hs-orch"), 1, "its call comes back much later");
     };
-    tokio::select! {
-        () = program.clone().serve(second.host.port()) => unreachable!(),
-        () = driver => {}
-    }
-    second.host.shutdown().await;
-    hub.stop().await;
+    beside(&program, &second, &hub, driver).await;
 }
 
 /// As recorded in `durable-host-stop`, but for the five minutes an orchestrator waits there.
@@ -357,10 +342,5 @@ async fn calls_that_a_stop_cuts_off_are_made_again_by_the_next_start() {
         let outcome = value(ended(&hub, "hs-act").await.output.as_deref());
         assert_eq!(outcome[0][1], json!({ "taskCompleted": "{}" }));
     };
-    tokio::select! {
-        () = program.clone().serve(second.host.port()) => unreachable!(),
-        () = driver => {}
-    }
-    second.host.shutdown().await;
-    hub.stop().await;
+    beside(&program, &second, &hub, driver).await;
 }

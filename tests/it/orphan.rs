@@ -125,15 +125,21 @@ async fn the_end_of_the_thread_that_started_it_is_not_the_end_of_the_host() {
     assert!(is_alive(host.front) && is_alive(host.worker));
 }
 
-#[tokio::test]
-async fn a_call_that_somebody_still_waits_for_gets_its_time_and_no_more() {
+/// A handler that a shell started, on storage with the blob `a`, whose bytes never come.
+async fn behind_a_shell_and_stalled() -> (StorageFixture, FaultProxy, Handler) {
     let storage = StorageFixture::start().await;
     give(&storage, "a", b"hello").await;
     let proxy = FaultProxy::start(storage.storage.account()).await;
     proxy.stall_bodies();
     let mut command = tokio::process::Command::new("sh");
     command.args(["-c", "\"$0\" & wait", HANDLER]);
-    let mut handler = Handler::start_by(command, proxy.account(), &[]).await;
+    let handler = Handler::start_by(command, proxy.account(), &[]).await;
+    (storage, proxy, handler)
+}
+
+#[tokio::test]
+async fn a_call_that_somebody_still_waits_for_gets_its_time_and_no_more() {
+    let (_storage, proxy, mut handler) = behind_a_shell_and_stalled().await;
     let worker = handler.worker_pid(1).await;
     let front = parent_of(worker);
     let uri = format!("{}/input/a", proxy.account().blob_endpoint);
@@ -154,13 +160,7 @@ async fn a_call_that_somebody_still_waits_for_gets_its_time_and_no_more() {
 
 #[tokio::test]
 async fn a_call_whose_caller_died_with_the_host_keeps_nothing() {
-    let storage = StorageFixture::start().await;
-    give(&storage, "a", b"hello").await;
-    let proxy = FaultProxy::start(storage.storage.account()).await;
-    proxy.stall_bodies();
-    let mut command = tokio::process::Command::new("sh");
-    command.args(["-c", "\"$0\" & wait", HANDLER]);
-    let handler = Handler::start_by(command, proxy.account(), &[]).await;
+    let (_storage, proxy, handler) = behind_a_shell_and_stalled().await;
     let worker = handler.worker_pid(1).await;
     let front = parent_of(worker);
     let stalled = eventually(SECONDS, || async { (proxy.stalled() == 1).then_some(()) });

@@ -55,9 +55,7 @@ impl TaskHub {
             }
             Ok(Rewound::Accepted)
         });
-        let rewound = rewound.await?;
-        self.inner.messages_arrived.notify_one();
-        Ok(rewound)
+        rewound.await
     }
 
     /// Starts an instance with the name and input of another one: under a new id, or in the place of one that has ended.
@@ -81,9 +79,7 @@ impl TaskHub {
                 Err(status) => Restarted::Live(status),
             })
         });
-        let restarted = restarted.await?;
-        self.inner.messages_arrived.notify_one();
-        Ok(restarted)
+        restarted.await
     }
 }
 

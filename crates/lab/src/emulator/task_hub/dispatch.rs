@@ -78,7 +78,7 @@ impl TaskHub {
             };
             tokio::select! {
                 () = inner.stopping.cancelled() => {}
-                () = inner.messages_arrived.notified() => {}
+                () = inner.episode_ended.notified() => {}
                 Ok(()) = posted.changed() => {}
                 () = left.due() => seen = Seen::default(),
                 () = sleep(wait) => if wait == LOOK_EVERY { inner.store.close_idle() }
@@ -98,7 +98,7 @@ impl TaskHub {
             while let Some(id) = inner.episodes.next(inner.options.max_orchestrations) {
                 let (hub, instance_id) = (self.clone(), id.clone());
                 let work = async move { hub.work(&instance_id).await };
-                self.work_on(id, |inner| (&inner.episodes, &inner.messages_arrived), work);
+                self.work_on(id, |inner| (&inner.episodes, &inner.episode_ended), work);
             }
             let (now, last, from) = (self.moment(), posted(), *seen);
             if inner.episodes.waiting() >= ENOUGH {
@@ -125,7 +125,7 @@ impl TaskHub {
             }
             tokio::select! {
                 () = inner.stopping.cancelled() => {}
-                () = inner.activities_arrived.notified() => {}
+                () = inner.activity_ended.notified() => {}
                 Ok(()) = posted.changed() => {}
                 () = left.due() => seen = 0,
                 () = sleep(LOOK_EVERY) => {}
@@ -141,7 +141,7 @@ impl TaskHub {
                 // Its place is given back only when it is gone from the file.
                 let hub = self.clone();
                 let work = async move { hub.run_activity(id).await };
-                self.work_on(id, |inner| (&inner.activities, &inner.activities_arrived), work);
+                self.work_on(id, |inner| (&inner.activities, &inner.activity_ended), work);
             }
             let (last, from) = (posted(), *seen);
             if last <= from || inner.activities.waiting() >= ENOUGH {

@@ -67,10 +67,10 @@ struct Inner {
     episodes: UnderWay<String>,
     /// Activities, by the id of their row.
     activities: UnderWay<i64>,
-    /// An episode has ended, or a message was posted; the store tells of the latter by itself.
-    messages_arrived: Notify,
+    /// An episode has ended or rested: there may be a place. What is posted the store publishes by itself.
+    episode_ended: Notify,
     /// The same of activities.
-    activities_arrived: Notify,
+    activity_ended: Notify,
     /// The latest moment at which messages were looked for, as [`rows::nanos`]: the clock may be set back meanwhile.
     latest: AtomicI64,
     stopping: CancellationToken,
@@ -172,8 +172,8 @@ impl TaskHub {
             tables,
             episodes: UnderWay::default(),
             activities: UnderWay::default(),
-            messages_arrived: Notify::new(),
-            activities_arrived: Notify::new(),
+            episode_ended: Notify::new(),
+            activity_ended: Notify::new(),
             latest: AtomicI64::default(),
             stopping: CancellationToken::new(),
             tasks: TaskTracker::new(),
@@ -243,7 +243,6 @@ impl TaskHub {
         let new = NewInstance { instance_id, execution_id, name, input, version, parent, tags };
         let created = inner.store.write(move |connection| rows::create(connection, new)).await?;
         created.map_err(|status| StartError::Exists { status })?;
-        inner.messages_arrived.notify_one();
         Ok(())
     }
 
@@ -264,9 +263,7 @@ impl TaskHub {
                 }
             })
         });
-        let sent = sent.await?;
-        self.inner.messages_arrived.notify_one();
-        Ok(sent)
+        sent.await
     }
 
     /// An instance's state.
