@@ -1,9 +1,6 @@
 //! `lab diagnose`: names the incident that telemetry shows.
 
-use std::{
-    io::{IsTerminal, stdout},
-    path::PathBuf,
-};
+use std::path::PathBuf;
 
 use serde_json::{Map, Value, json};
 
@@ -14,7 +11,7 @@ use crate::{
     labs::EP1_LIMIT_MB,
     machine::{
         exit::{EXIT_OK, UsageError},
-        terminal::out,
+        terminal::{Paint, out},
     },
 };
 
@@ -98,8 +95,7 @@ fn tell(diagnosis: &Diagnosis) {
         unanswered.iter().for_each(|it| out(&format!("  could not be told: {it}")));
     }
     for finding in findings {
-        let kind =
-            if stdout().is_terminal() { format!("\x1b[31m{}\x1b[0m", finding.kind) } else { finding.kind.to_string() };
+        let kind = Paint::on_stdout().red(&finding.kind.to_string());
         let grade = serde_json::to_value(finding.grade).unwrap_or_default();
         out(&format!("Found: {kind} ({}): {}", grade.as_str().unwrap_or_default(), finding.said));
         out(&format!("  next: {}", finding.next));

@@ -1,10 +1,6 @@
 //! `lab start`: storage, host, triggers and task hub, until Ctrl-C.
 
-use std::{
-    io::{IsTerminal, stdout},
-    path::PathBuf,
-    time::Duration,
-};
+use std::{path::PathBuf, time::Duration};
 
 use super::app::{AppArgs, SettingArgs, variant_parser};
 use crate::{
@@ -18,7 +14,7 @@ use crate::{
     machine::{
         exit::{EXIT_OK, UsageError, interrupted},
         log,
-        terminal::{err, out},
+        terminal::{Paint, err, out},
         workspace::{Workspace, kill_processes_of},
     },
 };
@@ -151,20 +147,16 @@ fn introduce_storage(blobs: &Blobs) {
 
 /// Lines from Information up, coloured on a terminal.
 fn console() -> Echo {
-    let is_terminal = stdout().is_terminal();
+    let paint = Paint::on_stdout();
     Some(Box::new(move |line: &LogLine| {
-        let colour = match line.level {
+        let text = line.to_string();
+        let text = match line.level {
             Level::Debug => return,
-            Level::Information => "",
-            Level::Warning => "\x1b[33m",
-            Level::Error => "\x1b[31m",
+            Level::Information => text,
+            Level::Warning => paint.yellow(&text),
+            Level::Error => paint.red(&text),
         };
         let time = line.at.timestamp();
-        let time = time.get(11..23).unwrap_or_default();
-        if is_terminal && !colour.is_empty() {
-            out(&format!("{time} {colour}{line}\x1b[0m"));
-        } else {
-            out(&format!("{time} {line}"));
-        }
+        out(&format!("{} {text}", time.get(11..23).unwrap_or_default()));
     }))
 }

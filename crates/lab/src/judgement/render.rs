@@ -1,11 +1,12 @@
 //! Criteria and verdict as text, for a terminal.
 
 use super::{Criterion, CriterionResult, Kind, Verdict};
+use crate::machine::terminal::Paint;
 
 const HEADINGS: [&str; 5] = ["criterion", "guide", "criterion at this scale", "measured", "result"];
 
 /// The table, a group for each kind, and the verdict.
-pub fn table(criteria: &[Criterion], verdict: Verdict, colours: bool) -> String {
+pub fn table(criteria: &[Criterion], verdict: Verdict, paint: Paint) -> String {
     let mut text = String::new();
     for (kind, title) in [
         (Kind::Proof, "Proof: the hypothesis needs each of these"),
@@ -15,13 +16,13 @@ pub fn table(criteria: &[Criterion], verdict: Verdict, colours: bool) -> String 
     ] {
         let rows: Vec<&Criterion> = criteria.iter().filter(|it| it.kind == kind).collect();
         if !rows.is_empty() {
-            text += &format!("\n{title}\n\n{}", grid(&rows, colours));
+            text += &format!("\n{title}\n\n{}", grid(&rows, paint));
         }
     }
-    text + &format!("\nVerdict: {}\n", paint(&verdict.to_string(), verdict == Verdict::Supported, colours))
+    text + &format!("\nVerdict: {}\n", painted(&verdict.to_string(), verdict == Verdict::Supported, paint))
 }
 
-fn grid(criteria: &[&Criterion], colours: bool) -> String {
+fn grid(criteria: &[&Criterion], paint: Paint) -> String {
     let cells: Vec<[&str; 4]> =
         criteria.iter().map(|it| [&*it.claim, &*it.guide, &*it.threshold, &*it.observed]).collect();
     let width = |column: usize| {
@@ -35,15 +36,11 @@ fn grid(criteria: &[&Criterion], colours: bool) -> String {
     };
     let head = line(&[HEADINGS[0], HEADINGS[1], HEADINGS[2], HEADINGS[3]], HEADINGS[4]);
     let rows = cells.iter().zip(criteria).map(|(row, criterion)| {
-        line(row, &paint(&criterion.result.to_string(), criterion.result == CriterionResult::Pass, colours))
+        line(row, &painted(&criterion.result.to_string(), criterion.result == CriterionResult::Pass, paint))
     });
     std::iter::once(head).chain(rows).collect()
 }
 
-fn paint(text: &str, good: bool, colours: bool) -> String {
-    match (colours, good) {
-        (false, _) => text.to_owned(),
-        (true, true) => format!("\x1b[32m{text}\x1b[0m"),
-        (true, false) => format!("\x1b[31m{text}\x1b[0m"),
-    }
+fn painted(text: &str, good: bool, paint: Paint) -> String {
+    if good { paint.green(text) } else { paint.red(text) }
 }

@@ -2,7 +2,6 @@
 
 use std::{
     fs,
-    io::{IsTerminal, stdout},
     path::{Path, PathBuf},
 };
 
@@ -21,7 +20,7 @@ use crate::{
         exit::interrupted,
         log,
         own_folder::{Purpose, check},
-        terminal::{err, out},
+        terminal::{Paint, err, out},
     },
     report::{self, live::LivePage},
 };
@@ -154,7 +153,7 @@ pub fn tell(judged: &Judged, folder: &Path, seal: &str, json: bool) -> anyhow::R
     if json {
         out(&serde_json::to_string(verdict)?);
     } else {
-        let table = render::table(&verdict.criteria, verdict.verdict, stdout().is_terminal());
+        let table = render::table(&verdict.criteria, verdict.verdict, Paint::on_stdout());
         out(format!("{}{table}", judged.sheets).trim_end());
         verdict.doubts.iter().for_each(|it| out(&format!("Nothing follows from this run: {it}")));
         judged.summary.trim().lines().for_each(out);

@@ -43,6 +43,38 @@ fn write_line(stream: &mut impl Write, line: &str) -> io::Result<()> {
     stream.flush()
 }
 
+/// Colours, where stdout is a terminal.
+#[derive(Clone, Copy, Debug)]
+pub struct Paint {
+    colours: bool,
+}
+
+impl Paint {
+    pub fn on_stdout() -> Self {
+        Self { colours: stdout().is_terminal() }
+    }
+
+    pub fn plain() -> Self {
+        Self { colours: false }
+    }
+
+    pub fn green(self, text: &str) -> String {
+        self.with("32", text)
+    }
+
+    pub fn red(self, text: &str) -> String {
+        self.with("31", text)
+    }
+
+    pub fn yellow(self, text: &str) -> String {
+        self.with("33", text)
+    }
+
+    fn with(self, code: &str, text: &str) -> String {
+        if self.colours { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+    }
+}
+
 /// Shows what is going on where the total is unknown: lines that replace each other on a terminal, one every few
 /// seconds elsewhere.
 #[derive(Debug)]

@@ -1,0 +1,16 @@
+//! Azure's REST interfaces: requests as values, sent or shown, and what the lab does with an app that is deployed.
+//!
+//! Nothing here has met Azure. The tests speak to endpoints scripted from Microsoft's REST specifications.
+
+mod call;
+mod client;
+mod error;
+mod plan;
+mod sign_in;
+mod site;
+
+pub use call::{Body, Call};
+pub use client::{Answer, Azure, DETOUR};
+pub use error::AzureError;
+pub use plan::{Plan, PlannedCall};
+pub use site::Site;

@@ -1,0 +1,60 @@
+//! The app as Resource Manager knows it: the paths below it, and the calls that several commands make.
+
+use http::Method;
+use serde_json::json;
+
+use super::call::{Call, SUBSCRIPTION};
+
+/// Version of the interface for apps and plans.
+const WEB: &str = "2025-03-01";
+
+/// An app and its resource group, by name.
+#[derive(Clone, Debug)]
+pub struct Site {
+    pub app: String,
+    pub resource_group: String,
+}
+
+impl Site {
+    /// Path of the resource group.
+    pub fn group(&self) -> String {
+        format!("/subscriptions/{SUBSCRIPTION}/resourceGroups/{}", self.resource_group)
+    }
+
+    /// Path of the app.
+    pub fn path(&self) -> String {
+        format!("{}/providers/Microsoft.Web/sites/{}", self.group(), self.app)
+    }
+
+    /// A request about the app; `below` is the rest of its path, beginning with a slash, or nothing.
+    pub fn call(&self, method: Method, below: &str, why: &str) -> Call {
+        Call::management(method, format!("{}{below}?api-version={WEB}", self.path()), why)
+    }
+
+    /// `az functionapp … --name APP --resource-group GROUP`.
+    pub fn az(&self, command: &str) -> String {
+        format!("az functionapp {command} --name {} --resource-group {}", self.app, self.resource_group)
+    }
+
+    /// Reads the app itself: `GET …/sites/{name}` (Web Apps - Get).
+    pub fn read(&self) -> Call {
+        let host = format!("{}.azurewebsites.net", self.app);
+        let deployment = format!("{}.scm.azurewebsites.net", self.app);
+        let identity =
+            format!("{}/providers/Microsoft.ManagedIdentity/userAssignedIdentities/{{identity}}", self.group());
+        self.call(Method::GET, "", "read the app").az(self.az("show")).planned(json!({
+            "location": "{region}",
+            "kind": "functionapp,linux",
+            "identity": {"type": "UserAssigned", "userAssignedIdentities": {
+                identity: {"principalId": "{principalId}", "clientId": "{clientId}"},
+            }},
+            "properties": {
+                "state": "Running",
+                "defaultHostName": host,
+                "enabledHostNames": [host, deployment],
+                "serverFarmId": format!("{}/providers/Microsoft.Web/serverfarms/{{plan}}", self.group()),
+                "reserved": true,
+            },
+        }))
+    }
+}

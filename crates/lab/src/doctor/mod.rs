@@ -1,0 +1,5 @@
+//! What hinders a lab, on this machine or on Azure, and the way out of it.
+
+mod finding;
+
+pub use finding::{Examination, Finding, State};
