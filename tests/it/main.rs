@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
 mod again;
+mod azure_client;
 mod azurite;
 mod blob_trigger;
 mod bundles;
@@ -61,6 +62,7 @@ mod report;
 mod restart;
 mod run_oom;
 mod run_replay;
+mod scripted_azure;
 mod scripted_ingestion;
 mod stage;
 mod stand_in;

@@ -65,15 +65,32 @@ impl Azure {
     /// # Errors
     /// When [`DETOUR`] is set and leads away from this machine.
     pub fn open(subscription: Option<String>) -> Result<Self, AzureError> {
-        let detour = detour()?;
+        let subscription = subscription.filter(|it| !it.trim().is_empty());
+        Ok(match detour()? {
+            Some(detour) => Self::detoured(detour, subscription),
+            None => Self::new(None, subscription),
+        })
+    }
+
+    /// Endpoints on this machine in the place of Azure; see [`DETOUR`].
+    pub fn detoured(detour: Url, subscription: Option<String>) -> Self {
+        Self::new(Some(detour), subscription)
+    }
+
+    fn new(detour: Option<Url>, subscription: Option<String>) -> Self {
         tls::choose_provider();
-        Ok(Self {
+        Self {
             sign_in: SignIn::new(detour.clone()),
             subscription: OnceCell::new_with(subscription),
-            http: reqwest::Client::builder().timeout(TIME).build().unwrap_or_default(),
+            // A redirect would carry the token to wherever it leads.
+            http: reqwest::Client::builder()
+                .timeout(TIME)
+                .redirect(reqwest::redirect::Policy::none())
+                .build()
+                .unwrap_or_default(),
             detour,
             plan: None,
-        })
+        }
     }
 
     /// Sends nothing: each request is written down, and its planned answer is given.

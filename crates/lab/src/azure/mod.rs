@@ -5,6 +5,7 @@
 mod call;
 mod client;
 mod error;
+pub mod logs;
 mod plan;
 mod sign_in;
 mod site;
