@@ -3,6 +3,7 @@
 
 mod again;
 mod azure_client;
+mod azure_prices;
 mod azurite;
 mod blob_trigger;
 mod bundles;

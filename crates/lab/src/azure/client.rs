@@ -175,7 +175,7 @@ impl Azure {
         }
     }
 
-    /// All pages of a listing: the elements of each `value`.
+    /// All pages of a listing: the elements of each `value` (or `Items`, as the price list has it).
     ///
     /// # Errors
     /// As [`Azure::send`].
@@ -183,7 +183,8 @@ impl Azure {
         let mut answer = self.send(call).await?;
         let mut all = Vec::new();
         loop {
-            all.extend(answer.body["value"].as_array().into_iter().flatten().cloned());
+            let page = answer.body["value"].as_array().or(answer.body["Items"].as_array());
+            all.extend(page.into_iter().flatten().cloned());
             let Some(next) = answer.body["nextLink"].as_str().or(answer.body["NextPageLink"].as_str()) else {
                 return Ok(all);
             };

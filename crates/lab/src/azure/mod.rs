@@ -7,6 +7,7 @@ mod client;
 mod error;
 pub mod logs;
 mod plan;
+pub mod prices;
 mod sign_in;
 mod site;
 
