@@ -4,6 +4,7 @@
 mod again;
 mod azure_client;
 mod azure_prices;
+mod azure_harvest;
 mod azurite;
 mod blob_trigger;
 mod bundles;
@@ -65,6 +66,7 @@ mod run_oom;
 mod run_replay;
 mod scripted_azure;
 mod scripted_ingestion;
+mod scripted_workspace;
 mod stage;
 mod stand_in;
 mod starter;

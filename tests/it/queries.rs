@@ -8,7 +8,10 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
-use lab::evidence::{database, phases_file::PhasesFile, schema::Profile};
+use lab::{
+    evidence::{database, phases_file::PhasesFile, schema::Profile},
+    judgement::for_workspace,
+};
 use serde_json::{Value, json};
 
 use crate::{
@@ -26,41 +29,22 @@ pub(crate) fn queries(lab: &str, place: &str) -> BTreeMap<String, String> {
     files(&[&folder], &["kql"]).into_iter().map(named).collect()
 }
 
-/// The definitions of the workspace's tables under the component's names.
-fn workspace_tables() -> BTreeMap<String, String> {
-    let text = files(&["load"], &["kql"]).into_iter().find(|it| it.0 == "load/workspace-tables.kql").unwrap().1;
-    let named = |block: &str| (block.split_whitespace().nth(1).unwrap().to_owned(), format!("{}\n", block.trim_end()));
-    text.split("\n\n").map(named).collect()
-}
-
-/// A query of the component as the workspace runs it.
-fn for_workspace(text: &str, tables: &BTreeMap<String, String>) -> String {
-    let is_named = |line: &str, table: &str| {
-        let before = line.strip_suffix(table).map(str::trim_start);
-        before.is_some_and(|it| it.is_empty() || it.ends_with(" = ") || it.ends_with('('))
-    };
-    let is_read = |table: &str| text.lines().any(|it| is_named(it, table));
-    let prelude: String = tables.iter().filter(|it| is_read(it.0)).map(|it| it.1.as_str()).collect();
-    prelude + text
-}
-
 /// `UPDATE=1` writes the workspace's files.
 #[test]
 #[expect(clippy::disallowed_methods, reason = "UPDATE is for the person who runs the tests")]
 fn the_workspaces_query_is_the_components_after_the_names_of_its_tables() {
-    let tables = workspace_tables();
     for lab in LABS {
         let component = queries(lab, "component");
         if std::env::var_os("UPDATE").is_some() {
             for (name, text) in &component {
                 let path = root().join(format!("load/{lab}/queries/workspace/{name}"));
-                fs::write(path, for_workspace(text, &tables)).unwrap();
+                fs::write(path, for_workspace(text)).unwrap();
             }
         }
         let workspace = queries(lab, "workspace");
         assert_eq!(component.keys().collect::<Vec<_>>(), workspace.keys().collect::<Vec<_>>());
         for (name, text) in component {
-            assert_eq!(workspace[&name], for_workspace(&text, &tables), "{name}");
+            assert_eq!(workspace[&name], for_workspace(&text), "{name}");
         }
     }
 }

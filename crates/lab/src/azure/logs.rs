@@ -50,13 +50,15 @@ pub fn query_call(workspace: &str, text: &str, timespan: Option<&str>, why: &str
 /// When the service is away or refuses, or the answer is no table.
 pub async fn query(azure: &Azure, call: &Call) -> Result<LogsAnswer, AzureError> {
     let answer = azure.send(call).await?;
-    read(azure, &answer.body).ok_or_else(|| AzureError::Incomplete {
-        why: call.why.clone(),
-        field: "tables[0] with columns and rows".to_owned(),
-    })
+    let field = || "tables[0] with columns and rows".to_owned();
+    let incomplete = || AzureError::Incomplete { why: call.why.clone(), field: field() };
+    let mut rows = rows(&answer.body).ok_or_else(incomplete)?;
+    rows.partial = rows.partial.map(|it| azure.scrubbed(&it));
+    Ok(rows)
 }
 
-fn read(azure: &Azure, body: &Value) -> Option<LogsAnswer> {
+/// The rows of an answer's first table; none where it has no such table.
+pub(super) fn rows(body: &Value) -> Option<LogsAnswer> {
     let table = body["tables"].as_array()?.first()?;
     let text = |value: &Value| value.as_str().map(str::to_owned);
     let column = |it: &Value| Some((text(&it["name"])?, text(&it["type"])?));
@@ -67,7 +69,7 @@ fn read(azure: &Azure, body: &Value) -> Option<LogsAnswer> {
         let mut said = error.get("message").and_then(Value::as_str).unwrap_or("the answer is partial");
         let inner = &body["error"]["details"][0]["innererror"]["message"];
         said = inner.as_str().unwrap_or(said);
-        azure.scrubbed(said)
+        said.to_owned()
     });
     Some(LogsAnswer { columns, rows, partial })
 }

@@ -5,6 +5,7 @@
 mod call;
 mod client;
 mod error;
+pub mod harvest;
 pub mod logs;
 mod plan;
 pub mod prices;

@@ -1,11 +1,12 @@
-//! What keeps anything from following from a run, whatever its criteria say: rows that were not written, a clock that was set.
+//! What keeps anything from following from a run, whatever its criteria say: rows that were not written or have not arrived, a clock
+//! that was set.
 
 use std::{io, path::Path};
 
 use serde::Deserialize;
 use time::{Duration, OffsetDateTime};
 
-use super::{jsonl, row_file::LostRows, schema::read_time, steady::LARGEST_DRIFT};
+use super::{jsonl, row_file::LostRows, schema::read_time, steady::LARGEST_DRIFT, workspace};
 use custom_handler::clock;
 
 /// Steps of the clock that are told.
@@ -26,7 +27,7 @@ struct Reading {
 /// When a file cannot be read.
 pub fn doubts(folder: &Path) -> io::Result<Vec<String>> {
     let lost = lost_rows(&folder.join("tables"))?;
-    Ok(lost.into_iter().chain(clock_steps(folder)?).collect())
+    Ok(lost.into_iter().chain(clock_steps(folder)?).chain(workspace::doubts(folder)?).collect())
 }
 
 fn lost_rows(tables: &Path) -> io::Result<Option<String>> {

@@ -14,6 +14,7 @@ pub mod schema;
 mod steady;
 pub mod table_writer;
 mod tail;
+pub mod workspace;
 
 use std::{
     fs, io,

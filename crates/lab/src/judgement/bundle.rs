@@ -14,6 +14,7 @@ use super::{
     manifest::{self, ManifestError},
     over_runs,
     rules::{Count, Sheet},
+    session::Session,
     sums,
 };
 use crate::evidence::{
@@ -75,6 +76,8 @@ pub struct Judged {
     pub sheets: String,
     /// Printed below them.
     pub summary: String,
+    /// Every query that was put, with its answer.
+    pub session: Session,
 }
 
 impl Bundle {
@@ -154,9 +157,10 @@ impl Bundle {
             in_doubt.extend(doubts(&self.folder).map_err(read)?);
         }
         let verdict = self.verdict(&rules, criteria, in_doubt, counts)?;
-        let mut files = vec![(SESSION, pretty(&asker.into_session())), (TIMELINE, timeline.into_bytes())];
+        let session = asker.into_session();
+        let mut files = vec![(SESSION, pretty(&session)), (TIMELINE, timeline.into_bytes())];
         files.extend(of_verdict(&verdict));
-        Ok(Judged { verdict, files, sheets, summary })
+        Ok(Judged { verdict, files, sheets, summary, session })
     }
 
     /// Medians and spread of all runs; the counts of each.
@@ -171,7 +175,7 @@ impl Bundle {
         }
         let verdict = self.verdict(&rules, over_runs(&rules, &runs), in_doubt, counts)?;
         let files = of_verdict(&verdict);
-        Ok(Judged { verdict, files, sheets: String::new(), summary: String::new() })
+        Ok(Judged { verdict, files, sheets: String::new(), summary: String::new(), session: Session::default() })
     }
 
     fn verdict(

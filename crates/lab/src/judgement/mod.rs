@@ -13,6 +13,7 @@ mod session;
 pub mod sums;
 mod verdict;
 mod verify;
+mod workspace;
 
 pub use asker::{Answer, Asker, AskerError, Question, Unanswerable};
 pub use bundle::{ADDED, Bundle, BundleError, ENVIRONMENT, Judged, PAGE, SESSION, VERDICT};
@@ -21,5 +22,7 @@ pub use definition::{Definition, query_text};
 pub use journal::{Journal, Step};
 pub use manifest::{Manifest, ManifestError, Origin};
 pub use rules::{Kind, Rule, Rules, RulesError};
+pub use session::{QueryRecord, QueryWindow, Session};
 pub use verdict::{Verdict, VerdictFile};
 pub use verify::{Verification, verify, verify_files};
+pub use workspace::for_workspace;

@@ -8,7 +8,7 @@ use super::Question;
 
 /// The phase that a query is about.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub(super) struct QueryWindow {
+pub struct QueryWindow {
     pub phase: String,
     pub start: String,
     pub end: String,
@@ -16,14 +16,15 @@ pub(super) struct QueryWindow {
 
 /// A query as it ran.
 #[derive(Clone, Debug, Serialize)]
-pub(super) struct QueryRecord {
-    name: String,
+pub struct QueryRecord {
+    pub name: String,
     /// Complete: pasted as it is, it asks the same.
-    text: String,
+    pub text: String,
     parameters: Map<String, serde_json::Value>,
     window: Option<QueryWindow>,
+    /// Name and type of each.
     columns: Vec<serde_json::Value>,
-    rows: Vec<Vec<serde_json::Value>>,
+    pub rows: Vec<Vec<serde_json::Value>>,
     engine: String,
     /// The criteria and figures it was put for.
     #[serde(rename = "for")]
@@ -57,7 +58,23 @@ pub struct Session {
     queries: Vec<QueryRecord>,
 }
 
+impl QueryRecord {
+    /// Names of the columns.
+    pub fn columns(&self) -> impl Iterator<Item = &str> {
+        self.columns.iter().filter_map(|it| it["name"].as_str())
+    }
+
+    /// Whether it reads telemetry alone: no table that only a lab has.
+    pub fn reads_telemetry(&self) -> bool {
+        kql::Query::parse(&self.text).is_ok_and(|it| !it.tables().iter().any(|table| table.starts_with("lab_")))
+    }
+}
+
 impl Session {
+    pub fn queries(&self) -> &[QueryRecord] {
+        &self.queries
+    }
+
     pub(super) fn add(&mut self, record: QueryRecord) {
         match self.queries.iter_mut().find(|it| it.name == record.name && it.text == record.text) {
             Some(known) => known.asked_by.extend(record.asked_by),

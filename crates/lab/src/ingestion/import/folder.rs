@@ -116,7 +116,7 @@ fn remove(path: &Path) -> Result<(), WriteRefusal> {
     }
 }
 
-fn write_lines<'a>(path: &Path, lines: impl Iterator<Item = &'a str>) -> io::Result<()> {
+pub(super) fn write_lines<'a>(path: &Path, lines: impl Iterator<Item = &'a str>) -> io::Result<()> {
     let mut file = BufWriter::new(File::create(path)?);
     for line in lines {
         file.write_all(line.as_bytes())?;

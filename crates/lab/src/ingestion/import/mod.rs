@@ -7,6 +7,7 @@ mod source;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    io,
     path::Path,
 };
 
@@ -19,7 +20,7 @@ use super::{
     envelope::{Envelope, Refusal},
     rows::{TableRow, rows_of},
 };
-use crate::evidence::{schema::rows_as, table_writer::Table};
+use crate::evidence::{row_file::LostRows, schema::rows_as, table_writer::Table};
 
 pub use folder::{FolderRefusal, ImportFolder, SUMMARY, WriteRefusal};
 pub use source::ReadError;
@@ -73,6 +74,18 @@ impl Import {
         })
     }
 
+    /// Takes rows of a table, which is named after either family.
+    ///
+    /// # Errors
+    /// When there is no such table. What is wrong with a row is counted.
+    pub fn take_rows(&mut self, table: &str, rows: impl Iterator<Item = Map<String, Value>>) -> Result<(), String> {
+        let mut export = Export::new(Path::new(table), Some(export::table_named(table)?));
+        for (number, row) in (1..).zip(rows) {
+            self.take(&format!("{table} row {number}"), &mut export, Ok(Value::Object(row)));
+        }
+        Ok(())
+    }
+
     /// Sorts what was read, and derives `FunctionAppLogs` where no export had it.
     pub fn finish(mut self) -> Imported {
         let mut derived = 0;
@@ -124,6 +137,32 @@ impl Import {
 }
 
 impl Imported {
+    /// Tables of which only a sample was kept: name, items that the rows stand for, rows.
+    pub fn sampled(&self) -> impl Iterator<Item = (&'static str, u64, u64)> {
+        let weight = |line: &(OffsetDateTime, String)| {
+            let row: Value = serde_json::from_str(&line.1).unwrap_or_default();
+            row["itemCount"].as_u64().unwrap_or(1).max(1)
+        };
+        let sums = self.tables.iter().filter(|it| *it.0 != Table::CustomMetrics);
+        let sums = sums.map(move |(table, lines)| (table.name(), lines.iter().map(weight).sum(), lines.len() as u64));
+        sums.filter(|(_, items, rows)| items > rows)
+    }
+
+    /// Writes the tables into a folder of them, in the place of those of the same names.
+    ///
+    /// # Errors
+    /// When the file system refuses.
+    pub fn write(&self, tables: &Path) -> io::Result<()> {
+        std::fs::create_dir_all(tables)?;
+        // Nothing was lost on the way that is not told: there is a count, and it is none.
+        LostRows::open(tables);
+        for (table, lines) in &self.tables {
+            let path = tables.join(table.name()).with_extension("jsonl");
+            folder::write_lines(&path, lines.iter().map(|it| it.1.as_str()))?;
+        }
+        Ok(())
+    }
+
     /// The rows of a table under its own names: `requests` or `AppRequests`.
     ///
     /// # Errors
