@@ -1,13 +1,16 @@
 //! The client of Azure's REST interfaces: what it does when a service is busy, refuses, takes its time, or when a token expires.
 
-use std::time::Duration;
+use std::{process::Command, time::Duration};
 
 use http::Method;
 use lab::azure::{Azure, Site, logs};
 use serde_json::json;
 use tokio::time::Instant;
 
-use crate::scripted_azure::{Reply, SUBSCRIPTION, ScriptedAzure, TOKEN, assert_follows};
+use crate::{
+    harness::LAB,
+    scripted_azure::{Reply, SUBSCRIPTION, ScriptedAzure, TOKEN, assert_follows},
+};
 
 fn site() -> Site {
     Site { app: "labs-app".to_owned(), resource_group: "rg-labs".to_owned() }
@@ -134,4 +137,17 @@ async fn a_partial_answer_of_the_workspace_says_so() {
 
     endpoints.on(Method::POST, "/v1/workspaces/", Reply::new(200, json!({"tables": [{"columns": [], "rows": [[1]]}]})));
     assert!(logs::query(&endpoints.client(), &call).await.is_err());
+}
+
+#[test]
+fn a_detour_leads_nowhere_but_to_this_machine() {
+    for url in
+        ["https://example.com/", "http://example.com/", "http://10.0.0.1/", "nonsense", "http://127.0.0.1.example.com/"]
+    {
+        let mut command = Command::new(&*LAB);
+        command.args(["doctor", "--app", "a", "--resource-group", "g"]).env("INCIDENT_LAB_AZURE", url);
+        let output = command.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.code() == Some(3) && said.contains("INCIDENT_LAB_AZURE"), "{url}: {said}");
+    }
 }

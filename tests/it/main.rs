@@ -3,6 +3,7 @@
 
 mod again;
 mod azure_client;
+mod azure_doctor;
 mod azure_prices;
 mod azure_harvest;
 mod azurite;
@@ -11,6 +12,7 @@ mod bundles;
 mod compare;
 #[path = "../../crates/durable/tests/it/decoded.rs"]
 mod decoded;
+mod deployed_app;
 mod diagnose;
 mod dotnet_files;
 mod durable_functions;

@@ -1,11 +1,13 @@
 //! Faults made in one place of one file, each found by the rule that is there for it.
 
+use lab::azure::doctor::{
+    STORAGE_ROLES,
+    settings::{HANDLER_SETTINGS, PLATFORM_SETTINGS},
+};
+
 use super::{
     Infra, Rule,
-    rules::{
-        self, ACCESS, APP, HANDLER_SETTINGS, IP_RESTRICTION, MAIN, MONITORING, PARAMETERS, PLATFORM_SETTINGS, STORAGE,
-        STORAGE_ROLES,
-    },
+    rules::{self, ACCESS, APP, IP_RESTRICTION, MAIN, MONITORING, PARAMETERS, STORAGE},
 };
 
 /// The rule; where, what is replaced by what; what the rule then says.
@@ -61,8 +63,8 @@ fn every_fault_is_found() {
 
 #[test]
 fn a_role_that_is_taken_away_is_missed() {
-    for (name, id) in STORAGE_ROLES {
-        let entry = format!("    name: '{name}'\n    id: '{id}'");
+    for role in STORAGE_ROLES {
+        let entry = format!("    name: '{}'\n    id: '{}'", role.name, role.id);
         assert_found(rules::roles, ACCESS, &entry, "    name: 'Reader'\n    id: ''", "storage roles");
     }
 }

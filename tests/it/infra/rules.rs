@@ -4,6 +4,10 @@ use std::{collections::BTreeSet, path::Path};
 
 use custom_handler::wire::env;
 use incident_labs::settings::{SETTINGS, Settings, Source};
+use lab::azure::doctor::{
+    METRICS_PUBLISHER, STORAGE_ROLES,
+    settings::{HANDLER_SETTINGS, PLATFORM_SETTINGS},
+};
 use serde_json::{Value, json};
 
 use super::{
@@ -60,37 +64,6 @@ const FUNCTIONS: [&str; 19] = [
     "subscriptionResourceId",
     "union",
     "uniqueString",
-];
-
-/// The roles guide 004 requires of the identity, on the data account.
-pub(super) const STORAGE_ROLES: [(&str, &str); 5] = [
-    ("Storage Account Contributor", "17d1049b-9a84-46fb-8f53-869881c3d3ab"),
-    ("Storage Blob Data Owner", "b7e6dc6d-f1e8-4753-8033-0f276bb0955b"),
-    ("Storage File Data Privileged Contributor", "69566ab7-960f-475b-8e7c-b3118f30c6bd"),
-    ("Storage Queue Data Contributor", "974c5e8b-45b9-4653-ba55-5f855dd0fb88"),
-    ("Storage Table Data Contributor", "0a9a7e1f-b9d0-4cc4-a60d-0319b160aaa3"),
-];
-
-/// Settings the platform and the host read, and what they must be; `None` is whatever the deployment knows.
-pub(super) const PLATFORM_SETTINGS: [(&str, Option<&str>); 9] = [
-    ("FUNCTIONS_EXTENSION_VERSION", Some("~4")),
-    ("FUNCTIONS_WORKER_RUNTIME", Some("custom")),
-    ("APPLICATIONINSIGHTS_CONNECTION_STRING", None),
-    ("APPLICATIONINSIGHTS_AUTHENTICATION_STRING", None),
-    ("WEBSITE_RUN_FROM_PACKAGE", Some("1")),
-    ("SCM_DO_BUILD_DURING_DEPLOYMENT", Some("false")),
-    ("ENABLE_ORYX_BUILD", Some("false")),
-    ("WEBSITE_CONTENTSHARE", None),
-    ("WEBSITE_CONTENTAZUREFILECONNECTIONSTRING", None),
-];
-
-/// Settings of the handler that must be set on Azure.
-pub(super) const HANDLER_SETTINGS: [&str; 5] = [
-    "AzureWebJobsStorage__accountName",
-    "AzureWebJobsStorage__credential",
-    "AzureWebJobsStorage__clientId",
-    "BLOB_BATCH_SIZE",
-    "MAX_CONCURRENT_INVOCATIONS",
 ];
 
 /// What the grammar does not accept.
@@ -193,11 +166,11 @@ pub(super) fn roles(infra: &Infra) -> Vec<String> {
         }
     };
     let listed = |roles: &Value| roles.as_array().unwrap().iter().map(|it| json!([it["name"], it["id"]])).collect();
-    expect("storage roles", listed(&value("var", "storageRoles")), json!(STORAGE_ROLES));
+    expect("storage roles", listed(&value("var", "storageRoles")), json!(STORAGE_ROLES.map(|it| [it.name, it.id])));
     expect(
         "telemetry role",
         listed(&json!([value("var", "telemetryRole")])),
-        json!([["Monitoring Metrics Publisher", "3913510d-42f4-4e42-8a64-420c390055eb"]]),
+        json!([[METRICS_PUBLISHER.name, METRICS_PUBLISHER.id]]),
     );
     let operator = access.declaration("var", "operatorRoles");
     expect("roles of the operator", json!(operator.source().matches("id: '").count()), json!(2));

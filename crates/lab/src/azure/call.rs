@@ -14,6 +14,7 @@ const MANAGEMENT: &str = "https://management.azure.com";
 const LOGS: &str = "https://api.loganalytics.azure.com";
 const MANAGEMENT_SCOPE: &str = "https://management.azure.com/.default";
 const LOGS_SCOPE: &str = "https://api.loganalytics.io/.default";
+pub(super) const STORAGE_SCOPE: &str = "https://storage.azure.com/.default";
 
 /// What a request carries.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -57,6 +58,11 @@ impl Call {
     /// A request to an app's deployment site, `https://<app>.scm.azurewebsites.net`.
     pub fn deployment(method: Method, url: String, why: impl Into<String>) -> Self {
         Self::signed(method, url, why, Some(MANAGEMENT_SCOPE))
+    }
+
+    /// A request to a storage account's data, `https://<account>.<service>.core.windows.net`.
+    pub fn storage(method: Method, url: String, why: impl Into<String>) -> Self {
+        Self::signed(method, url, why, Some(STORAGE_SCOPE))
     }
 
     /// A request without a sign-in: to the app's own functions, or to the public price list.

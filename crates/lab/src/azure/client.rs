@@ -16,7 +16,7 @@ use tokio::{
 use url::{Host, Url};
 
 use super::{
-    call::{Body, Call, SUBSCRIPTION},
+    call::{Body, Call, STORAGE_SCOPE, SUBSCRIPTION},
     error::AzureError,
     plan::{Plan, PlannedCall},
     sign_in::SignIn,
@@ -37,6 +37,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(120);
 /// Between two looks at something that takes time.
 const POLL: Duration = Duration::from_secs(5);
 const SCRIPTED_POLL: Duration = Duration::from_millis(50);
+/// Version of the storage services: without one they refuse a token (Authorize with Microsoft Entra ID).
+const STORAGE_VERSION: &str = "2021-12-02";
 /// How long a service may work on one request.
 const LONGEST_WORK: Duration = Duration::from_secs(45 * 60);
 
@@ -244,6 +246,9 @@ impl Azure {
         let mut request = self.http.request(call.method.clone(), self.locate(&url));
         if let Some(scope) = call.scope {
             request = request.bearer_auth(self.sign_in.token(scope).await?.secret());
+            if scope == STORAGE_SCOPE {
+                request = request.header("x-ms-version", STORAGE_VERSION);
+            }
         }
         request = match &call.body {
             Body::None if call.method == http::Method::POST || call.method == http::Method::PUT => {
@@ -295,7 +300,12 @@ impl Azure {
     }
 
     fn refused(&self, call: &Call, answer: &Answer) -> AzureError {
-        let (code, message) = self.said(&answer.body);
+        let (mut code, message) = self.said(&answer.body);
+        // Storage writes XML, and names the code in a header as well.
+        let header = answer.headers.get("x-ms-error-code").and_then(|it| it.to_str().ok());
+        if let (true, Some(header)) = (code.is_empty(), header) {
+            header.clone_into(&mut code);
+        }
         let (method, status) = (call.method.to_string(), answer.status);
         AzureError::Refused { why: call.why.clone(), method, url: self.scrubbed(&call.url), status, code, message }
     }

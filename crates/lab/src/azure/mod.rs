@@ -4,6 +4,7 @@
 
 mod call;
 mod client;
+pub mod doctor;
 mod error;
 pub mod harvest;
 pub mod logs;
@@ -16,4 +17,4 @@ pub use call::{Body, Call};
 pub use client::{Answer, Azure, DETOUR};
 pub use error::AzureError;
 pub use plan::{Plan, PlannedCall};
-pub use site::Site;
+pub use site::{Site, app_name, group_name};

@@ -6,13 +6,36 @@ use serde_json::json;
 use super::call::{Call, SUBSCRIPTION};
 
 /// Version of the interface for apps and plans.
-const WEB: &str = "2025-03-01";
+pub(super) const WEB: &str = "2025-03-01";
 
 /// An app and its resource group, by name.
 #[derive(Clone, Debug)]
 pub struct Site {
     pub app: String,
     pub resource_group: String,
+}
+
+/// Reads a name of an app: letters, digits and hyphens. Other ones would change the path of a request.
+///
+/// # Errors
+/// When it is no such name.
+pub fn app_name(text: &str) -> Result<String, String> {
+    named(text, "-", "letters, digits and hyphens")
+}
+
+/// Reads a name of a resource group, as Azure admits them.
+///
+/// # Errors
+/// When it is no such name.
+pub fn group_name(text: &str) -> Result<String, String> {
+    let name = named(text, "-_().", "letters, digits, hyphens, underscores, periods and parentheses")?;
+    if name.ends_with('.') { Err("must not end with a period".to_owned()) } else { Ok(name) }
+}
+
+fn named(text: &str, more: &str, what: &str) -> Result<String, String> {
+    let is_meant = |it: char| it.is_ascii_alphanumeric() || more.contains(it);
+    let is_name = (1..=90).contains(&text.len()) && text.chars().all(is_meant);
+    if is_name { Ok(text.to_owned()) } else { Err(format!("must be a name of {what}")) }
 }
 
 impl Site {

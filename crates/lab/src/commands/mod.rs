@@ -6,10 +6,13 @@ pub mod bench;
 pub mod collect;
 pub mod compare;
 pub mod diagnose;
+pub mod doctor;
+pub mod doctor_azure;
 mod handler;
 pub mod import;
 pub mod judge;
 pub mod load;
+pub mod on_azure;
 pub mod package;
 pub mod process;
 pub mod query;
@@ -31,6 +34,7 @@ use crate::machine::{
 /// What the command line asks for.
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
+    Doctor(doctor::Doctor),
     Process(process::Process),
     /// Cause an incident, apply its remedy, and say whether the evidence supports the hypothesis.
     #[command(subcommand)]
@@ -62,6 +66,7 @@ impl Command {
     /// When it could not be carried out.
     pub async fn run(self) -> anyhow::Result<u8> {
         match self {
+            Self::Doctor(it) => it.run().await,
             Self::Process(it) => it.run().await,
             Self::Run(it) => it.run().await,
             Self::Load(it) => it.run().await,

@@ -1,0 +1,43 @@
+//! What the commands that speak to Azure have in common.
+
+use crate::{
+    azure::{Azure, AzureError},
+    machine::terminal::out,
+};
+
+/// Which subscription.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct Subscription {
+    /// Id of the subscription; else AZURE_SUBSCRIPTION_ID, else the one `az account set` chose.
+    #[arg(long, value_name = "ID")]
+    subscription: Option<String>,
+}
+
+impl Subscription {
+    /// Azure itself, or a plan.
+    ///
+    /// # Errors
+    /// As [`Azure::open`].
+    pub fn open(&self, plan: bool) -> Result<Azure, AzureError> {
+        if plan { Azure::planning() } else { Azure::open(self.subscription.clone()) }
+    }
+}
+
+/// Reads a workspace's id: a GUID, as it becomes part of a URL.
+///
+/// # Errors
+/// When it is none.
+pub fn workspace_id(text: &str) -> Result<String, String> {
+    let is_id = text.len() == 36 && text.chars().all(|it| it.is_ascii_hexdigit() || it == '-');
+    if is_id { Ok(text.to_lowercase()) } else { Err("must be the workspace's id (customerId), a GUID".to_owned()) }
+}
+
+/// Prints a plan.
+///
+/// # Errors
+/// When it cannot be written as JSON.
+pub fn show_plan(azure: &Azure, json: bool) -> anyhow::Result<()> {
+    let plan = azure.plan();
+    out(&if json { serde_json::to_string(&plan)? } else { plan.render() });
+    Ok(())
+}
