@@ -13,6 +13,8 @@ pub(super) const SUBSCRIPTION: &str = "{subscriptionId}";
 const MANAGEMENT: &str = "https://management.azure.com";
 const LOGS: &str = "https://api.loganalytics.azure.com";
 const MANAGEMENT_SCOPE: &str = "https://management.azure.com/.default";
+const GRAPH: &str = "https://graph.microsoft.com";
+const GRAPH_SCOPE: &str = "https://graph.microsoft.com/.default";
 const LOGS_SCOPE: &str = "https://api.loganalytics.io/.default";
 pub(super) const STORAGE_SCOPE: &str = "https://storage.azure.com/.default";
 
@@ -53,6 +55,11 @@ impl Call {
     /// A request to the query API of Log Analytics.
     pub fn logs(method: Method, path: impl fmt::Display, why: impl Into<String>) -> Self {
         Self::signed(method, format!("{LOGS}{path}"), why, Some(LOGS_SCOPE))
+    }
+
+    /// A request to Microsoft Graph.
+    pub fn graph(method: Method, path: impl fmt::Display, why: impl Into<String>) -> Self {
+        Self::signed(method, format!("{GRAPH}{path}"), why, Some(GRAPH_SCOPE))
     }
 
     /// A request to an app's deployment site, `https://<app>.scm.azurewebsites.net`.

@@ -3,7 +3,9 @@
 //! Nothing here has met Azure. The tests speak to endpoints scripted from Microsoft's REST specifications.
 
 mod call;
+pub mod clean;
 mod client;
+pub mod deploy;
 pub mod doctor;
 mod error;
 pub mod harvest;

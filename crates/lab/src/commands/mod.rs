@@ -3,8 +3,11 @@
 pub mod app;
 pub mod azurite;
 pub mod bench;
+pub mod clean;
+pub mod clean_azure;
 pub mod collect;
 pub mod compare;
+pub mod deploy;
 pub mod diagnose;
 pub mod doctor;
 pub mod doctor_azure;
@@ -47,6 +50,8 @@ pub enum Command {
     Package(package::Package),
     Azurite(azurite::Azurite),
     Bench(bench::Bench),
+    Deploy(deploy::Deploy),
+    Clean(clean::Clean),
     Redrive(redrive::Redrive),
     ReplayCheck(replay_check::ReplayCheck),
     Query(query::Query),
@@ -75,6 +80,8 @@ impl Command {
             Self::Package(it) => it.run(),
             Self::Azurite(it) => it.run().await,
             Self::Bench(it) => it.run().await,
+            Self::Deploy(it) => it.run().await,
+            Self::Clean(it) => it.run().await,
             Self::Redrive(it) => it.run().await,
             Self::ReplayCheck(it) => it.run().await,
             Self::Query(it) => it.run(),

@@ -1,8 +1,12 @@
 //! What the commands that speak to Azure have in common.
 
+use std::{pin::pin, time::Duration};
+
+use tokio::time::{Instant, sleep};
+
 use crate::{
     azure::{Azure, AzureError},
-    machine::terminal::out,
+    machine::terminal::{StatusLine, out},
 };
 
 /// Which subscription.
@@ -40,4 +44,21 @@ pub fn show_plan(azure: &Azure, json: bool) -> anyhow::Result<()> {
     let plan = azure.plan();
     out(&if json { serde_json::to_string(&plan)? } else { plan.render() });
     Ok(())
+}
+
+/// Shows what is going on while it is, second by second.
+pub async fn watched<T>(what: &str, work: impl Future<Output = T>) -> T {
+    let (began, mut status, mut work) = (Instant::now(), StatusLine::start(), pin!(work));
+    loop {
+        tokio::select! {
+            done = &mut work => {
+                status.clear();
+                return done;
+            }
+            () = sleep(Duration::from_secs(1)) => {
+                let line = format!("{what}: {} s so far", began.elapsed().as_secs());
+                status.show(&line, &line);
+            }
+        }
+    }
 }

@@ -9,7 +9,7 @@ use anyhow::{Context, bail};
 
 use super::{app::AppArgs, handler};
 use crate::{
-    app::package::{PACKAGES, check, package},
+    app::package::{self, PACKAGES, check},
     machine::{
         checkout,
         exit::{EXIT_OK, EXIT_WRONG},
@@ -58,11 +58,23 @@ fn make(handler: Option<PathBuf>, folder: &Path) -> anyhow::Result<u8> {
     OwnFolder::take(folder, Purpose::Packages)?;
     let mut is_good = true;
     for it in &PACKAGES {
-        let written = package(it, &app, &handler, folder)?;
+        let written = package::package(it, &app, &handler, folder)?;
         out(&format!("{}  {:>9} bytes  {}", written.sha256, written.bytes, written.path.display()));
         is_good &= tell_findings(&written.path)?;
     }
     Ok(if is_good { EXIT_OK } else { EXIT_WRONG })
+}
+
+/// Makes one package of the labs' own app.
+///
+/// # Errors
+/// As [`Package::run`].
+pub(super) fn make_one(it: &package::Package, handler: Option<PathBuf>, folder: &Path) -> anyhow::Result<PathBuf> {
+    own_folder::check(folder, Purpose::Packages)?;
+    let app = AppArgs::default().own()?;
+    let handler = handler.map_or_else(build, Ok)?;
+    OwnFolder::take(folder, Purpose::Packages)?;
+    Ok(package::package(it, &app, &handler, folder)?.path)
 }
 
 /// Looks for what kills deployments.
@@ -74,7 +86,7 @@ fn look_into(zip: &Path) -> anyhow::Result<u8> {
     Ok(if is_good { EXIT_OK } else { EXIT_WRONG })
 }
 
-fn tell_findings(zip: &Path) -> anyhow::Result<bool> {
+pub(super) fn tell_findings(zip: &Path) -> anyhow::Result<bool> {
     let findings = check(zip)?;
     findings.iter().for_each(|it| out(&format!("  {}", it.0)));
     Ok(findings.is_empty())

@@ -119,11 +119,16 @@ impl StatusLine {
         err(line);
     }
 
-    /// Leaves a last line.
-    pub fn finish(&self, line: &str) {
+    /// Leaves nothing.
+    pub fn clear(&self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
+    }
+
+    /// Leaves a last line.
+    pub fn finish(&self, line: &str) {
+        self.clear();
         err(line);
     }
 }

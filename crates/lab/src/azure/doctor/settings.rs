@@ -50,6 +50,20 @@ impl AppSettings {
         let found = self.0.iter().find(|it| is_same(it.0, name)).map(|it| it.1.trim());
         found.filter(|it| !it.is_empty())
     }
+
+    pub(crate) fn all(&self) -> &BTreeMap<String, String> {
+        &self.0
+    }
+
+    /// Sets some, each under the name it has in whatever case. Gives whether anything changed.
+    pub(crate) fn merge(&mut self, changes: &[(String, String)]) -> bool {
+        let before = self.0.clone();
+        for (name, value) in changes {
+            let known = self.0.keys().find(|it| is_same(it, name)).cloned();
+            self.0.insert(known.unwrap_or_else(|| name.clone()), value.clone());
+        }
+        self.0 != before
+    }
 }
 
 /// Reads all settings (Web Apps - List Application Settings). The answer holds keys.
