@@ -188,6 +188,10 @@ impl LabProcess {
         eventually(Duration::from_secs(30), async || self.child.try_wait().unwrap()).await
     }
 
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// What it has printed so far.
     pub(crate) fn printed(&self) -> String {
         fs::read_to_string(self.folder.join("lab.log")).unwrap()

@@ -4,8 +4,9 @@
 mod again;
 mod azure_client;
 mod azure_doctor;
-mod azure_prices;
 mod azure_harvest;
+mod azure_prices;
+mod azure_run;
 mod azurite;
 mod blob_trigger;
 mod bundles;

@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// The guide's phases, as short as they can be and still be told apart.
-const SCENARIO: &str = r#"
+pub(crate) const SCENARIO: &str = r#"
 seed = 7
 [control]
 blob_mib = 1

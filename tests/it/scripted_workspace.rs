@@ -28,10 +28,15 @@ impl Workspace {
 
     /// Answers for the workspace from now on, and counts what it was asked.
     pub(crate) fn answer_at(self, azure: &ScriptedAzure) -> Arc<Mutex<u64>> {
+        self.answer_as(WORKSPACE, azure)
+    }
+
+    /// The same under another id.
+    pub(crate) fn answer_as(self, id: &'static str, azure: &ScriptedAzure) -> Arc<Mutex<u64>> {
         let count = Arc::new(Mutex::new(0));
         let (shared, counted) = (Mutex::new(self), Arc::clone(&count));
         azure.rule(move |asked| {
-            if asked.method != "POST" || !asked.url.contains(&format!("/v1/workspaces/{WORKSPACE}/query")) {
+            if asked.method != "POST" || !asked.url.contains(&format!("/v1/workspaces/{id}/query")) {
                 return None;
             }
             let number = {

@@ -173,6 +173,11 @@ impl ReplayLab {
     }
 
     pub(crate) async fn start(folder: &Path, stage: &Path) -> Self {
+        Self::start_as(folder, stage, &[]).await
+    }
+
+    /// The same with arguments of `lab start`.
+    pub(crate) async fn start_as(folder: &Path, stage: &Path, arguments: &[&str]) -> Self {
         fs::create_dir_all(folder).unwrap();
         let log = folder.join("lab.log");
         let out = File::create(&log).unwrap();
@@ -181,6 +186,7 @@ impl ReplayLab {
             .arg(stage)
             .arg("--folder")
             .arg(folder)
+            .args(arguments)
             .stdout(out.try_clone().unwrap())
             .stderr(out)
             .spawn()

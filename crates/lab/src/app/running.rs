@@ -1,10 +1,15 @@
 //! An app in operation, as a lab sees it, wherever it runs.
 //!
-//! The stand-in on this machine implements these traits. An app on Azure could: settings go in through Resource Manager, load
+//! The stand-in on this machine implements these traits, and so does an app on Azure: settings go in through Resource Manager, load
 //! through storage and HTTP, evidence comes out of Log Analytics. So nothing here is a process or a path that only one of the
 //! two has; what only one can do is optional.
 
-use std::{collections::BTreeMap, fmt, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use futures::future::LocalBoxFuture;
@@ -18,6 +23,8 @@ use incident_labs::worker::cgroup::Usage;
 /// What a lab asks for before it writes anything.
 #[derive(Debug)]
 pub struct AppRequest {
+    /// Name of the lab.
+    pub lab: &'static str,
     /// Functions the app must have.
     pub functions: Vec<&'static str>,
     /// The app's folder, where it is not the one found from the current folder and not deployed already.
@@ -30,6 +37,38 @@ pub struct AppRequest {
     pub needs: Option<Needs>,
     /// How fast a stand-in goes. A real host has its own pace.
     pub pace: Pace,
+    /// The app on Azure, where it is one.
+    pub deployed: Option<Deployed>,
+    /// How long the load takes as planned.
+    pub takes: Duration,
+}
+
+/// An app that was deployed, by name.
+#[derive(Clone, Debug)]
+pub struct Deployed {
+    pub app: String,
+    pub resource_group: String,
+    /// Id of its workspace, the `customerId`.
+    pub workspace: String,
+    /// Id of the subscription, if not the one that is chosen.
+    pub subscription: Option<String>,
+    /// Whether requests are written down instead of sent.
+    pub is_plan: bool,
+}
+
+/// Requests that a lab's load sends, for a plan.
+#[derive(Clone, Debug)]
+pub struct Traffic {
+    pub method: &'static str,
+    /// Path below the app, or below its storage account's blob endpoint. Texts in braces stand for what is known later.
+    pub path: String,
+    pub body: Option<Value>,
+    pub why: String,
+    /// About how many.
+    pub count: u64,
+    pub is_storage: bool,
+    /// Whether their number is known only afterwards.
+    pub repeats: bool,
 }
 
 /// What a run takes of the machine the app runs on.
@@ -77,6 +116,51 @@ pub trait Platform: fmt::Debug {
 
     /// What is known about app and platform, by name, for a run's environment.
     fn facts(&self) -> BTreeMap<String, Value>;
+
+    /// Whether the lab gives the worker its memory limit. Elsewhere it is the instance's.
+    fn limits_memory(&self) -> bool {
+        true
+    }
+
+    /// Whether the app runs on Azure: then what only the stand-in records is not there.
+    fn is_on_azure(&self) -> bool {
+        false
+    }
+
+    /// Resolves when the person interrupts, where the platform has something to put back then. What the stand-in runs ends with the
+    /// lab.
+    async fn interrupted(&self) {
+        std::future::pending().await
+    }
+
+    /// Leaves the place as it was before the first start, whatever has happened since.
+    ///
+    /// # Errors
+    /// When something could not be put back: which, and the command that does it.
+    async fn leave(&self) -> anyhow::Result<()> {
+        Ok(())
+    }
+
+    /// Completes the tables of a run whose load is over, in its folder. `expected` is the least number of rows by table.
+    ///
+    /// # Errors
+    /// When they cannot be had or written. Rows that do not come are a doubt in the folder, no error.
+    async fn gather(&self, _run: &Path, _expected: &BTreeMap<&str, u64>) -> anyhow::Result<()> {
+        Ok(())
+    }
+
+    /// Has the platform's own engine answer the queries of a bundle that is about to be judged, where it has one.
+    ///
+    /// # Errors
+    /// As [`Platform::gather`].
+    async fn ask_again(&self, _bundle: &Path) -> anyhow::Result<()> {
+        Ok(())
+    }
+
+    /// What would have been done, where this is a plan.
+    fn rehearsed(&self, _json: bool) -> Option<String> {
+        None
+    }
 }
 
 /// An app that was started.
@@ -125,6 +209,11 @@ pub trait RunningApp {
     }
 
     fn release_blob_trigger(&self) {}
+
+    /// Writes down what is about to be sent, where this is a plan, and says whether it is one: then nothing is sent.
+    fn rehearses(&self, _traffic: &[Traffic]) -> bool {
+        false
+    }
 
     /// Resolves with the reason once the app cannot go on.
     async fn ended(&self) -> String;

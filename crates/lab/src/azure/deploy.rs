@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::{
     call::{Body, Call, SUBSCRIPTION},
     client::Azure,
-    doctor::settings::{AppSettings, list_call},
+    doctor::settings::{AppSettings, Change, list_call},
     error::AzureError,
     site::Site,
 };
@@ -187,24 +187,53 @@ pub async fn push(azure: &Azure, site: &Site, zip: &Path) -> Result<(), AzureErr
 }
 
 /// The write of settings: all of them, as a PUT replaces what is there (Web Apps - Update Application Settings).
-fn write_call(site: &Site, all: &BTreeMap<String, String>, changes: &[(String, String)]) -> Call {
-    let pairs: Vec<String> = changes.iter().map(|(name, value)| format!("{name}={value}")).collect();
-    let az = format!("{} --settings {}", site.az("config appsettings set"), pairs.join(" "));
+fn write_call(site: &Site, all: &BTreeMap<String, String>, changes: &[Change]) -> Call {
     let call = site.call(Method::PUT, "/config/appsettings", "write the settings");
-    call.az(az).body(Body::Json(json!({"properties": all})))
+    call.az(az_of(site, changes).join("; ")).body(Body::Json(json!({"properties": all})))
 }
 
-/// Sets app settings and keeps the others: reads, merges, writes back. Writes nothing where nothing changes, because a write restarts
-/// the app. Gives whether it wrote.
+/// The `az` commands that make changes.
+pub fn az_of(site: &Site, changes: &[Change]) -> Vec<String> {
+    let set: Vec<String> =
+        changes.iter().filter_map(|(name, value)| Some(format!("{name}={}", value.as_ref()?))).collect();
+    let gone: Vec<&str> = changes.iter().filter(|it| it.1.is_none()).map(|it| it.0.as_str()).collect();
+    let command = |what: &str, names: &str| format!("{} {names}", site.az(&format!("config appsettings {what}")));
+    let mut commands = Vec::new();
+    if !set.is_empty() {
+        commands.push(command("set", &format!("--settings {}", set.join(" "))));
+    }
+    if !gone.is_empty() {
+        commands.push(command("delete", &format!("--setting-names {}", gone.join(" "))));
+    }
+    commands
+}
+
+/// Sets app settings and keeps the others. Gives whether it wrote.
+///
+/// # Errors
+/// As [`change`].
+pub async fn set(azure: &Azure, site: &Site, changes: &[(String, String)]) -> Result<bool, AzureError> {
+    let changes: Vec<Change> = changes.iter().cloned().map(|(name, value)| (name, Some(value))).collect();
+    change(azure, site, &changes, |_| ()).await
+}
+
+/// Changes app settings and keeps the others: reads, merges, writes back. Writes nothing where nothing changes, because a write restarts
+/// the app. `before_writing` is given what undoes the changes. Gives whether it wrote.
 ///
 /// # Errors
 /// When Azure refuses or is away.
-pub async fn set(azure: &Azure, site: &Site, changes: &[(String, String)]) -> Result<bool, AzureError> {
+pub async fn change(
+    azure: &Azure,
+    site: &Site,
+    changes: &[Change],
+    before_writing: impl FnOnce(Vec<Change>),
+) -> Result<bool, AzureError> {
     let call = list_call(site);
     let answer = azure.send(&call).await?;
     if azure.is_planning() {
         let mut all = BTreeMap::from([("{every setting as it was read}".to_owned(), "{its value}".to_owned())]);
-        all.extend(changes.iter().cloned());
+        all.extend(changes.iter().filter_map(|(name, value)| Some((name.clone(), value.clone()?))));
+        before_writing(changes.iter().map(|it| (it.0.clone(), Some("{its value}".to_owned()))).collect());
         azure.note(write_call(site, &all, changes).shown(true));
         return Ok(true);
     }
@@ -213,9 +242,11 @@ pub async fn set(azure: &Azure, site: &Site, changes: &[(String, String)]) -> Re
         return Err(AzureError::Incomplete { why: call.why, field: "properties".to_owned() });
     }
     let mut all = AppSettings::of(&answer.body);
+    let undoing = all.undoing(changes);
     if !all.merge(changes) {
         return Ok(false);
     }
+    before_writing(undoing);
     azure.send(&write_call(site, all.all(), changes)).await?;
     Ok(true)
 }

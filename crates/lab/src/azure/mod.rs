@@ -11,6 +11,7 @@ mod error;
 pub mod harvest;
 pub mod logs;
 mod plan;
+pub mod platform;
 pub mod prices;
 mod sign_in;
 mod site;

@@ -7,6 +7,8 @@ use super::call::{Call, SUBSCRIPTION};
 
 /// Version of the interface for apps and plans.
 pub(super) const WEB: &str = "2025-03-01";
+/// What host.json asks for: the test of the template holds it against `host.json`.
+pub(super) const BUNDLE: &str = "Microsoft.Azure.Functions.ExtensionBundle";
 
 /// An app and its resource group, by name.
 #[derive(Clone, Debug)]
@@ -57,6 +59,23 @@ impl Site {
     /// `az functionapp … --name APP --resource-group GROUP`.
     pub fn az(&self, command: &str) -> String {
         format!("az functionapp {command} --name {} --resource-group {}", self.app, self.resource_group)
+    }
+
+    /// Reads the host's own status, which Resource Manager passes on: `…/hostruntime/admin/host/status` (Azure Functions host, Admin API).
+    pub fn host_status(&self) -> Call {
+        let call = self.call(Method::GET, "/hostruntime/admin/host/status", "read the host's status");
+        let url = call.url.clone();
+        call.az(format!("az rest --method get --url \"{url}\"")).planned(json!({
+            "state": "Running",
+            "version": "{version}",
+            "extensionBundle": {"id": BUNDLE, "version": "4.22.0"},
+        }))
+    }
+
+    /// Lists what the host indexed (Web Apps - List Functions).
+    pub fn functions(&self) -> Call {
+        let call = self.call(Method::GET, "/functions", "list the functions that the host indexed");
+        call.az(self.az("function list")).planned(json!({"value": []}))
     }
 
     /// Reads the app itself: `GET …/sites/{name}` (Web Apps - Get).

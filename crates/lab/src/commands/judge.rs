@@ -94,7 +94,7 @@ impl Judge {
 
 /// Whether a lab's run left the folder: it has records that no import has.
 fn is_run(folder: &Path) -> bool {
-    let made = Manifest::read(folder).is_ok_and(|it| it.origin == Origin::Run);
+    let made = Manifest::read(folder).is_ok_and(|it| it.origin.is_run());
     made || ["phases.jsonl", "manifest.jsonl", "instances.jsonl"].iter().any(|it| folder.join(it).exists())
 }
 

@@ -1,20 +1,26 @@
-//! `lab run`: one subcommand for each lab, on the app as this machine runs it.
+//! `lab run`: one subcommand for each lab, on the app as this machine runs it or as it is deployed.
 
 use std::{fmt, marker::PhantomData};
 
+use anyhow::Context;
 use clap::{ArgMatches, Command, FromArgMatches, Subcommand, error::ErrorKind};
 use futures::future::LocalBoxFuture;
 
-use super::app::AppArgs;
+use super::{app::AppArgs, on_azure::workspace_id};
 use crate::{
     app::{
         ScriptRoot, own,
-        running::{AppRequest, Platform},
+        running::{AppRequest, Deployed, Platform},
+    },
+    azure::{
+        app_name, group_name,
+        platform::{AzurePlatform, Deployment},
     },
     emulator::local::LocalPlatform,
-    labs::{Entry, LABS},
-    machine::{log, workspace::Workspace},
+    labs::{Entry, LABS, Lab, named, oom::OomLab},
+    machine::{exit::UsageError, log, workspace::Workspace},
 };
+use incident_labs::functions;
 
 /// `lab run LAB`.
 pub type Run = OfLab<Running>;
@@ -25,14 +31,43 @@ impl Run {
     /// # Errors
     /// When the experiment could not be carried out.
     pub async fn run(self) -> anyhow::Result<u8> {
-        (self.lab.run)(self.matches, on_this_machine).await
+        (self.lab.run)(self.matches, open).await
     }
+}
+
+fn open(mut request: AppRequest) -> LocalBoxFuture<'static, anyhow::Result<Box<dyn Platform>>> {
+    match request.deployed.take() {
+        Some(deployed) => on_azure(deployed, request),
+        None => on_this_machine(request),
+    }
+}
+
+/// The app that is deployed already, which is changed only when it is started.
+fn on_azure(deployed: Deployed, request: AppRequest) -> LocalBoxFuture<'static, anyhow::Result<Box<dyn Platform>>> {
+    Box::pin(async move {
+        let Deployed { app, resource_group, workspace, subscription, is_plan } = deployed;
+        let usage = |name: &'static str| move |why: String| UsageError(format!("{name} {why}"));
+        let deployed = Deployed {
+            app: app_name(&app).map_err(usage("--app"))?,
+            resource_group: group_name(&resource_group).map_err(usage("--resource-group"))?,
+            workspace: workspace_id(&workspace).map_err(usage("--workspace"))?,
+            subscription,
+            is_plan,
+        };
+        let entry = named(request.lab).with_context(|| format!("there is no lab {}", request.lab))?;
+        // What a lab's package has, the whole of it.
+        let lab = if entry.name == OomLab::NAME { functions::Lab::Oom } else { functions::Lab::Replay };
+        let work = Workspace::open(&request.work).await?;
+        log::keep_in(&work.logs());
+        let deployment = Deployment { lab, definition: entry.definition, takes: request.takes };
+        Ok(Box::new(AzurePlatform::open(deployed, deployment, work).await?) as Box<dyn Platform>)
+    })
 }
 
 /// Stages the app into the work folder, where the stand-in runs it.
 fn on_this_machine(request: AppRequest) -> LocalBoxFuture<'static, anyhow::Result<Box<dyn Platform>>> {
     Box::pin(async move {
-        let AppRequest { functions, script_root, handler, work, needs, pace } = request;
+        let AppRequest { functions, script_root, handler, work, needs, pace, .. } = request;
         if let Some(needs) = needs {
             LocalPlatform::ensure_room(needs, &work)?;
         }

@@ -97,6 +97,8 @@ pub struct Asker {
     /// Times of the app's rows in each table of telemetry, in order.
     times: BTreeMap<String, Vec<i64>>,
     session: Session,
+    /// Tables of the lab's own that a criterion may lack.
+    excused: fn(&str) -> bool,
 }
 
 impl std::fmt::Debug for Asker {
@@ -129,7 +131,24 @@ impl Asker {
         let session = Session::default();
         let mut schemas = database::documented(Profile::Documented);
         schemas.extend(database.schemas());
-        Ok(Self { definition, tables, database, schemas, phases, stands_for, parameters, times, session })
+        Ok(Self {
+            definition,
+            tables,
+            database,
+            schemas,
+            phases,
+            stands_for,
+            parameters,
+            times,
+            session,
+            excused: is_own,
+        })
+    }
+
+    /// Says which of the lab's own records are not missed; all of them if this is not called.
+    #[must_use]
+    pub fn excusing(self, excused: fn(&str) -> bool) -> Self {
+        Self { excused, ..self }
     }
 
     /// What the judge gives the queries beside the phases.
@@ -231,7 +250,7 @@ impl Asker {
         let has_app = query.parameters().iter().any(|it| it.name == "appName");
         for table in query.tables() {
             if let Some(reason) = database::missing(&self.tables, &table) {
-                return Some(Unanswerable { reason, needs_own_records: is_own(&table) });
+                return Some(Unanswerable { reason, needs_own_records: (self.excused)(&table) });
             }
             let Some(times) = self.times.get(&table).filter(|_| has_app && !is_own(&table)) else { continue };
             let app = &self.phases.app_name;
@@ -252,12 +271,12 @@ impl Asker {
     }
 
     fn lacks_own_records(&self, query: &Query) -> bool {
-        query.tables().iter().any(|it| is_own(it) && database::missing(&self.tables, it).is_some())
+        query.tables().iter().any(|it| (self.excused)(it) && database::missing(&self.tables, it).is_some())
     }
 }
 
 /// Whether only a lab writes the table.
-fn is_own(table: &str) -> bool {
+pub(super) fn is_own(table: &str) -> bool {
     table.starts_with("lab_")
 }
 

@@ -9,8 +9,8 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::{
-    Answer, Asker, AskerError, Criterion, CriterionResult, Definition, Journal, Kind, Manifest, Origin, Question,
-    Rules, RulesError, Step, Verdict, VerdictFile, judge,
+    Answer, Asker, AskerError, Criterion, CriterionResult, Definition, Journal, Kind, Manifest, Question, Rules,
+    RulesError, Step, Verdict, VerdictFile, judge,
     manifest::{self, ManifestError},
     over_runs,
     rules::{Count, Sheet},
@@ -143,17 +143,18 @@ impl Bundle {
         let rules = self.definition.rules()?;
         let phases = PhasesFile::beside(&self.folder.join("tables"))?.unwrap_or_default();
         let parameters = self.manifest.parameters.clone().into_iter().collect();
-        let mut asker = Asker::read(self.definition, &self.folder, rules.queries(), phases, parameters)?;
+        let asker = Asker::read(self.definition, &self.folder, rules.queries(), phases, parameters)?;
+        let mut asker = asker.excusing(self.manifest.origin.excused());
         let criteria = judge(&rules, &mut asker)?;
         let mut figures = Figures { asker: &mut asker };
         let counts = figures.counts(&rules.counts)?;
         let sheets = figures.sheets(&rules.sheets)?;
         let timeline = figures.csv(&rules.timeline)?;
-        let has_own_records = self.manifest.origin == Origin::Run;
+        let has_own_records = self.manifest.origin.is_run();
         let summary = if has_own_records { filled(&rules.summary, &counts) } else { String::new() };
         let read = |source| BundleError::Read { path: self.folder.clone(), source };
         let mut in_doubt = self.manifest.doubts(&self.folder).map_err(read)?;
-        if self.manifest.origin == Origin::Run {
+        if has_own_records {
             in_doubt.extend(doubts(&self.folder).map_err(read)?);
         }
         let verdict = self.verdict(&rules, criteria, in_doubt, counts)?;

@@ -8,9 +8,9 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{Definition, RulesError};
+use super::{Definition, RulesError, asker::is_own};
 
-use crate::evidence::{database::JOURNAL, jsonl};
+use crate::evidence::{database::JOURNAL, jsonl, schema::is_hosts_record};
 
 /// Where tables come from.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -18,8 +18,22 @@ use crate::evidence::{database::JOURNAL, jsonl};
 pub enum Origin {
     /// A run of a lab, with its own records.
     Run,
+    /// A run of a lab on Azure: its own records, and the telemetry of a workspace. What only the stand-in records is not there.
+    Azure,
     /// Telemetry from elsewhere.
     Import,
+}
+
+impl Origin {
+    /// Which of the lab's own records its criteria may lack.
+    pub(super) fn excused(self) -> fn(&str) -> bool {
+        if self == Self::Azure { is_hosts_record } else { is_own }
+    }
+
+    /// Whether a lab's own records belong to it.
+    pub fn is_run(self) -> bool {
+        self != Self::Import
+    }
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize)]

@@ -6,7 +6,7 @@ pub mod oom;
 pub mod replay;
 mod run;
 
-use std::{collections::BTreeMap, fmt, time::Duration};
+use std::{collections::BTreeMap, fmt, io, path::Path, time::Duration};
 
 use async_trait::async_trait;
 use clap::{ArgMatches, Command};
@@ -63,6 +63,20 @@ pub trait Lab: clap::Args + fmt::Debug + Sized + 'static {
     /// # Errors
     /// When it cannot be carried out as asked for.
     fn plan(&self) -> anyhow::Result<Self::Plan>;
+
+    /// Asks for what an app on Azure is asked for: the guide's windows, an EP1's memory.
+    fn go_to_azure(&mut self) {}
+
+    /// How long the load takes as planned.
+    fn takes(&self, plan: &Self::Plan) -> Duration;
+
+    /// The least number of rows that the telemetry of a run must have, by the workspace's names of the tables.
+    ///
+    /// # Errors
+    /// When the run's own records cannot be read.
+    fn expected_rows(_run: &Path) -> io::Result<BTreeMap<&'static str, u64>> {
+        Ok(BTreeMap::new())
+    }
 
     /// What the app will take of its machine, where that is worth checking.
     fn needs(&self, _plan: &Self::Plan) -> Option<Needs> {

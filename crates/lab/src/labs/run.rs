@@ -1,6 +1,7 @@
 //! What every `lab run` does alike: plan, find a platform, carry out, read back, judge, write down, tell.
 
 use std::{
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
 };
@@ -12,12 +13,12 @@ use super::Lab;
 use crate::{
     app::{
         pace::Pace,
-        running::{AppRequest, AppStart, OpenPlatform, Platform, RunningApp},
+        running::{AppRequest, AppStart, Deployed, OpenPlatform, Platform, RunningApp, Traffic},
     },
     evidence::{Environment, RunFolder, phases_file::PhasesFile},
     judgement::{Bundle, Definition, ENVIRONMENT, Journal, Judged, Manifest, Origin, Step, render},
     machine::{
-        exit::interrupted,
+        exit::{EXIT_OK, UsageError, interrupted},
         log,
         own_folder::{Purpose, check},
         terminal::{Paint, err, out},
@@ -26,11 +27,62 @@ use crate::{
 };
 use custom_handler::clock;
 
+/// Where the app runs.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, clap::ValueEnum)]
+pub enum Place {
+    /// Here, under the stand-in.
+    #[default]
+    Machine,
+    /// Deployed already.
+    Azure,
+}
+
+/// The app on Azure.
+#[derive(Clone, Debug, clap::Args)]
+pub struct OnAzure {
+    /// Where the app runs. On Azure its settings are changed for the run and put back after it.
+    #[arg(long, value_enum, default_value_t)]
+    pub on: Place,
+    /// The app.
+    #[arg(long, value_name = "NAME", help_heading = "With --on azure")]
+    pub app: Option<String>,
+    /// Its resource group.
+    #[arg(long, value_name = "GROUP", help_heading = "With --on azure")]
+    pub resource_group: Option<String>,
+    /// Id of its Log Analytics workspace (customerId).
+    #[arg(long, value_name = "ID", help_heading = "With --on azure")]
+    pub workspace: Option<String>,
+    /// Id of the subscription; else AZURE_SUBSCRIPTION_ID, else the one `az account set` chose.
+    #[arg(long, value_name = "ID", help_heading = "With --on azure")]
+    pub subscription: Option<String>,
+    /// Print every request that would be sent, and send none.
+    #[arg(long, help_heading = "With --on azure")]
+    pub plan: bool,
+}
+
+impl OnAzure {
+    /// The app that is named; nothing on this machine.
+    fn deployed(self) -> Result<Option<Deployed>, UsageError> {
+        let Self { on, app, resource_group, workspace, subscription, plan } = self;
+        if on == Place::Machine {
+            let is_given = plan || [&app, &resource_group, &workspace, &subscription].iter().any(|it| it.is_some());
+            let text = "--app, --resource-group, --workspace, --subscription and --plan are for --on azure";
+            return if is_given { Err(UsageError(text.to_owned())) } else { Ok(None) };
+        }
+        let (Some(app), Some(resource_group), Some(workspace)) = (app, resource_group, workspace) else {
+            return Err(UsageError("--on azure needs --app, --resource-group and --workspace".to_owned()));
+        };
+        Ok(Some(Deployed { app, resource_group, workspace, subscription, is_plan: plan }))
+    }
+}
+
 /// `lab run NAME`.
 #[derive(clap::Args, Debug)]
 pub struct RunArguments<L: Lab> {
     #[command(flatten)]
     pub experiment: L,
+    #[command(flatten)]
+    pub azure: OnAzure,
     /// Repeat the experiment; a criterion on which runs disagree makes the verdict inconclusive.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=50))]
     pub runs: u16,
@@ -62,33 +114,41 @@ pub struct RunArguments<L: Lab> {
 /// # Errors
 /// When the experiment could not be carried out.
 pub(super) async fn run<L: Lab>(arguments: RunArguments<L>, open: OpenPlatform) -> anyhow::Result<u8> {
-    let RunArguments { experiment: lab, runs, script_root, handler, evidence, folder, pace, watch, json } = arguments;
+    let RunArguments { experiment: mut lab, azure, runs, script_root, handler, evidence, folder, pace, watch, json } =
+        arguments;
+    let deployed = azure.deployed()?;
+    let is_plan = deployed.as_ref().is_some_and(|it| it.is_plan);
+    if deployed.is_some() {
+        if script_root.is_some() || handler.is_some() {
+            let text = "--script-root and --handler are for this machine: on Azure the package is deployed already";
+            return Err(UsageError(text.to_owned()).into());
+        }
+        lab.go_to_azure();
+    }
     let plan = lab.plan()?;
+    // What a plan writes nobody sees.
+    let scratch = is_plan.then(tempfile::tempdir).transpose().context("make a folder")?;
+    let beside = |name: &str, path: PathBuf| scratch.as_ref().map_or(path, |it| it.path().join(name));
+    let (evidence, work) = (beside("evidence", evidence), beside("work", folder));
     // Before the work folder is emptied.
     check(&evidence, Purpose::Evidence)?;
-    let needs = lab.needs(&plan);
-    let request = AppRequest { functions: L::functions(), script_root, handler, work: folder, needs, pace };
+    let needs = lab.needs(&plan).filter(|_| deployed.is_none());
+    let (functions, takes) = (L::functions(), lab.takes(&plan) * runs.into());
+    let request = AppRequest { lab: L::NAME, functions, script_root, handler, work, needs, pace, deployed, takes };
     let platform = open(request).await?;
     let evidence = RunFolder::create(&evidence, L::NAME, clock::utc_now()).context("make the run folder")?;
+    let runner = Runner { lab: &lab, plan: &plan, platform: &*platform, runs };
+    if is_plan {
+        runner.rehearse(&evidence).await?;
+        out(&platform.rehearsed(json).unwrap_or_default());
+        return Ok(EXIT_OK);
+    }
     log::keep_in(evidence.path());
-    if let Some(code) = lab.side_experiment(&*platform, &evidence, json).await? {
+    if let Some(code) = runner.left(lab.side_experiment(&*platform, &evidence, json)).await? {
         return Ok(code);
     }
     let _page = if watch { Some(watched(evidence.path()).await?) } else { None };
-    let runner = Runner { lab: &lab, plan: &plan, platform: &*platform, runs };
-    for number in 1..=runs {
-        let folder = if runs == 1 { evidence.clone() } else { evidence.part(&format!("run-{number}"))? };
-        platform.clear().await?;
-        runner.run_once(&folder).await?;
-        let (verdict, seal) = runner.close(&folder, 0)?;
-        if runs == 1 {
-            return tell(&verdict, folder.path(), &seal, json);
-        }
-        err(&format!("run {number} of {runs}: {}", verdict.verdict.verdict));
-    }
-    runner.describe(&evidence)?;
-    let (verdict, seal) = runner.close(&evidence, runs.into())?;
-    tell(&verdict, evidence.path(), &seal, json)
+    runner.run_all(&evidence, json).await
 }
 
 /// An experiment, and where it takes place.
@@ -100,14 +160,58 @@ struct Runner<'a, L: Lab> {
 }
 
 impl<L: Lab> Runner<'_, L> {
+    /// Carries out as many runs as were asked for, judges them, and prints the verdict.
+    async fn run_all(&self, evidence: &RunFolder, json: bool) -> anyhow::Result<u8> {
+        for number in 1..=self.runs {
+            let folder = if self.runs == 1 { evidence.clone() } else { evidence.part(&format!("run-{number}"))? };
+            self.platform.clear().await?;
+            self.run_once(&folder).await?;
+            let (verdict, seal) = self.close(&folder, 0).await?;
+            if self.runs == 1 {
+                return tell(&verdict, folder.path(), &seal, json);
+            }
+            err(&format!("run {number} of {}: {}", self.runs, verdict.verdict.verdict));
+        }
+        self.describe(evidence)?;
+        let (verdict, seal) = self.close(evidence, self.runs.into()).await?;
+        tell(&verdict, evidence.path(), &seal, json)
+    }
+
+    /// Does what a run does, on a platform that writes requests down instead of sending them.
+    async fn rehearse(&self, folder: &RunFolder) -> anyhow::Result<()> {
+        self.platform.clear().await?;
+        self.left(self.lab.carry_out(self.plan, self.platform, folder)).await?;
+        self.platform.gather(folder.path(), &BTreeMap::new()).await?;
+        self.platform.ask_again(folder.path()).await
+    }
+
     /// Carries the experiment out; what it is judged by is in the folder then.
     async fn run_once(&self, folder: &RunFolder) -> anyhow::Result<()> {
         let journal = Journal::of(folder.path());
         journal.add(Step::Hypothesis, L::rules()?.hypothesis.trim(), json!({}))?;
-        self.lab.carry_out(self.plan, self.platform, folder).await?;
+        self.left(self.lab.carry_out(self.plan, self.platform, folder)).await?;
+        let expected = L::expected_rows(folder.path()).context("read the run's records")?;
+        self.unless_interrupted(self.platform.gather(folder.path(), &expected)).await?;
         let phases = PhasesFile::of_run(folder.path(), L::PHASES).context("read the run's phases")?;
         folder.write_json(PhasesFile::NAME, &phases.to_json()).context("write phases.json")?;
         self.describe(folder)
+    }
+
+    /// Does something with the app, and leaves the app as it was then, whatever came of it.
+    async fn left<T>(&self, work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+        let done = self.unless_interrupted(work).await;
+        match (done, self.platform.leave().await) {
+            (Ok(done), left) => left.map(|()| done),
+            (Err(error), Ok(())) => Err(error),
+            (Err(error), Err(left)) => Err(error.context(format!("{left:#}"))),
+        }
+    }
+
+    async fn unless_interrupted<T>(&self, work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+        tokio::select! {
+            done = work => done,
+            () = self.platform.interrupted() => Err(anyhow!("interrupted")),
+        }
     }
 
     fn describe(&self, folder: &RunFolder) -> anyhow::Result<()> {
@@ -119,15 +223,20 @@ impl<L: Lab> Runner<'_, L> {
     }
 
     /// Judges a folder, and closes it: nothing is written into it after this.
-    fn close(&self, folder: &RunFolder, parts: usize) -> anyhow::Result<(Judged, String)> {
+    async fn close(&self, folder: &RunFolder, parts: usize) -> anyhow::Result<(Judged, String)> {
+        let origin = if self.platform.is_on_azure() { Origin::Azure } else { Origin::Run };
         let manifest = Manifest {
             scale: self.lab.scale(),
             control: self.lab.is_control(self.plan),
             parts,
             parameters: L::parameters(self.lab.limit_mb()),
-            ..Manifest::new(L::definition(), folder.path(), Origin::Run)?
+            ..Manifest::new(L::definition(), folder.path(), origin)?
         };
-        close(L::definition(), folder.path(), manifest)
+        let bundle = Bundle::make(L::definition(), folder.path(), manifest)?;
+        if parts == 0 {
+            self.unless_interrupted(self.platform.ask_again(folder.path())).await?;
+        }
+        finish(&bundle, folder.path())
     }
 }
 
@@ -136,7 +245,10 @@ impl<L: Lab> Runner<'_, L> {
 /// # Errors
 /// When the folder cannot be read or written.
 pub fn close(definition: Definition, folder: &Path, manifest: Manifest) -> anyhow::Result<(Judged, String)> {
-    let bundle = Bundle::make(definition, folder, manifest)?;
+    finish(&Bundle::make(definition, folder, manifest)?, folder)
+}
+
+fn finish(bundle: &Bundle, folder: &Path) -> anyhow::Result<(Judged, String)> {
     let judged = bundle.judge().context("judge the evidence")?;
     bundle.keep(&judged)?;
     if let Some(beside) = report::beside(folder) {
@@ -177,13 +289,17 @@ async fn watched(folder: &Path) -> anyhow::Result<LivePage> {
     Ok(page)
 }
 
-/// Starts the app, has `work` done with it, and stops it when that is done, the app cannot go on, or Ctrl-C is pressed.
+/// Starts the app, has `work` done with it, which sends `traffic`, and stops it when that is done, the app cannot go on, or Ctrl-C is pressed.
 pub(super) async fn with_app(
     platform: &dyn Platform,
     start: AppStart,
+    traffic: &[Traffic],
     work: impl AsyncFnOnce(&dyn RunningApp) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let app = platform.start(start).await?;
+    if app.rehearses(traffic) {
+        return app.stop().await;
+    }
     let done = tokio::select! {
         done = work(&*app) => done,
         reason = app.ended() => Err(anyhow!(reason)),

@@ -62,6 +62,7 @@ fn told(bundle: &Bundle, sentence: &str) -> Option<String> {
 fn facts(bundle: &Bundle, verdict: &Value) -> String {
     let origin = match verdict["origin"].as_str() {
         Some("import") => "imported telemetry",
+        Some("azure") => "a run of this lab on Azure",
         _ => "a run of this lab",
     };
     let mut facts = vec![("Run", bundle.run.clone()), ("Evidence of", origin.to_owned())];

@@ -7,13 +7,12 @@ use serde_json::{Value, json};
 
 use super::{BOTH, Examiner, OOM, REPLAY, last, quoted};
 use crate::{
-    azure::error::AzureError,
+    azure::{error::AzureError, site::BUNDLE},
     doctor::{Finding, State},
 };
 use incident_labs::functions::{Lab, names_of};
 
-/// What host.json asks for: the test of the template holds it against `host.json`.
-pub(super) const BUNDLE: &str = "Microsoft.Azure.Functions.ExtensionBundle";
+/// Its versions that host.json asks for.
 const BUNDLE_RANGE: ([u64; 3], [u64; 3]) = ([4, 22, 0], [5, 0, 0]);
 
 impl Examiner<'_> {
@@ -141,14 +140,7 @@ impl Examiner<'_> {
 
     /// The host's own status, which Resource Manager passes on: `…/hostruntime/admin/host/status` (Azure Functions host, Admin API).
     pub(super) async fn host(&mut self) -> Result<Option<Value>, AzureError> {
-        let below = "/hostruntime/admin/host/status";
-        let call = self.site.call(Method::GET, below, "read the host's status");
-        let url = call.url.clone();
-        let call = call.az(format!("az rest --method get --url \"{url}\"")).planned(json!({
-            "state": "Running",
-            "version": "{version}",
-            "extensionBundle": {"id": BUNDLE, "version": "4.22.0"},
-        }));
+        let call = self.site.host_status();
         let Some(status) = self.ask("host.state", &call).await? else { return Ok(None) };
         let state = status["state"].as_str().unwrap_or_default();
         let errors: Vec<String> = status["errors"]
@@ -196,8 +188,7 @@ impl Examiner<'_> {
 
     /// What the host indexed, held against what the labs' packages have (Web Apps - List Functions).
     pub(super) async fn functions(&mut self, host: Option<&Value>) -> Result<(), AzureError> {
-        let call = self.site.call(Method::GET, "/functions", "list the functions that the host indexed");
-        let call = call.az(self.site.az("function list")).planned(json!({"value": []}));
+        let call = self.site.functions();
         let Some(listed) = self.ask_all("functions.indexed", &call).await? else { return Ok(()) };
         let name = |it: &Value| it["name"].as_str().map(|it| last(it).to_owned());
         let names: BTreeSet<String> = listed.iter().filter_map(name).collect();

@@ -35,6 +35,9 @@ pub const HANDLER_SETTINGS: [&str; 5] = [
     "MAX_CONCURRENT_INVOCATIONS",
 ];
 
+/// A setting's name and its new value; none takes it away.
+pub type Change = (String, Option<String>);
+
 /// App settings by name. Not shown anywhere: a value may be a key.
 pub(crate) struct AppSettings(BTreeMap<String, String>);
 
@@ -51,16 +54,25 @@ impl AppSettings {
         found.filter(|it| !it.is_empty())
     }
 
+    /// The changes that undo others.
+    pub(crate) fn undoing(&self, changes: &[Change]) -> Vec<Change> {
+        let value = |name: &str| self.0.iter().find(|it| is_same(it.0, name)).map(|it| it.1.clone());
+        changes.iter().map(|(name, _)| (name.clone(), value(name))).collect()
+    }
+
     pub(crate) fn all(&self) -> &BTreeMap<String, String> {
         &self.0
     }
 
-    /// Sets some, each under the name it has in whatever case. Gives whether anything changed.
-    pub(crate) fn merge(&mut self, changes: &[(String, String)]) -> bool {
+    /// Sets some and takes some away, each under the name it has in whatever case. Gives whether anything changed.
+    pub(crate) fn merge(&mut self, changes: &[Change]) -> bool {
         let before = self.0.clone();
         for (name, value) in changes {
-            let known = self.0.keys().find(|it| is_same(it, name)).cloned();
-            self.0.insert(known.unwrap_or_else(|| name.clone()), value.clone());
+            let known = self.0.keys().find(|it| is_same(it, name)).cloned().unwrap_or_else(|| name.clone());
+            match value {
+                Some(value) => self.0.insert(known, value.clone()),
+                None => self.0.remove(&known),
+            };
         }
         self.0 != before
     }

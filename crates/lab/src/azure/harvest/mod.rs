@@ -95,7 +95,10 @@ impl Harvest<'_> {
     /// Rows of the app in a table within a window, as KQL.
     fn rows(&self, table: &str, window: Window) -> String {
         let role = if table == "FunctionAppLogs" { "AppName" } else { "AppRoleName" };
-        let (from, to) = (clock::timestamp(window.from), clock::timestamp(window.to));
+        let (from, to) = match self.azure.is_planning() {
+            true => ("{start}".to_owned(), "{end}".to_owned()),
+            false => (clock::timestamp(window.from), clock::timestamp(window.to)),
+        };
         format!(
             "{table} | where TimeGenerated >= datetime({from}) and TimeGenerated < datetime({to}) | where {role} =~ {}",
             json!(self.app)

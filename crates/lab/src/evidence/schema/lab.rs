@@ -13,6 +13,8 @@ pub const FILES: &str = "lab_files";
 pub const PHASES: &str = "lab_phases";
 /// Records that the host writes beside the telemetry.
 const IN_TABLES: [&str; 2] = ["lab_episodes", "lab_dispatches"];
+/// The handler's process at each start.
+const HOSTS: &str = "lab_hosts";
 /// Records that say something by being empty.
 const MAY_BE_EMPTY: [&str; 3] = ["lab_redriven", "lab_cgroup", "lab_queue"];
 
@@ -42,6 +44,11 @@ pub fn own_file(name: &str) -> Option<String> {
     let record = own_table(name)?.name.strip_prefix("lab_")?;
     let folder = if IN_TABLES.contains(&name) { "tables/" } else { "" };
     (name != FILES).then(|| format!("{folder}{record}.jsonl"))
+}
+
+/// Whether the records are of a host that runs here: its calls, and which process its handler is.
+pub fn is_hosts_record(name: &str) -> bool {
+    name == HOSTS || IN_TABLES.contains(&name)
 }
 
 /// Whether a table without rows says something.

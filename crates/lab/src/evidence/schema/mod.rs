@@ -10,7 +10,7 @@ use kql::Column;
 use serde::Deserialize;
 
 pub use families::{FAMILIES, Family, Lens, UnfitColumn, classic_of, item_table, rows_as};
-pub use lab::{FILES, PHASES, may_be_empty, own_file, own_table, own_tables};
+pub use lab::{FILES, PHASES, is_hosts_record, may_be_empty, own_file, own_table, own_tables};
 pub use values::{ReadTime, Unfit, duration_ms, read_time, typed};
 
 const FILE: &str = include_str!("../../../../../load/kql_schema.json");

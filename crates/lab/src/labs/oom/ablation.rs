@@ -100,7 +100,7 @@ impl Ablation {
             in_doubt.extend(doubts(folder.path())?.into_iter().map(|it| format!("{}: {it}", remedy.name())));
             cells.push(Cell::of(&folder, remedy)?);
         }
-        Ok(Self::new(load.scale, cells, in_doubt))
+        Ok(Self::new(load.scale(), cells, in_doubt))
     }
 
     /// Without an incident there is nothing to remedy.

@@ -11,12 +11,12 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval, sleep},
 };
 
-use super::{OomLab, Remedy, ScaledScenario, events::Event, live::Live, load::CONNECTION};
+use super::{OomLab, Remedy, ScaledScenario, events::Event, generator, live::Live, load::CONNECTION};
 use crate::{
     app::{
         blob_message::{BlobMessage, POISON_QUEUE},
         redrive::redrive,
-        running::{AppStart, Platform, RunningApp},
+        running::{AppStart, Platform, RunningApp, Traffic},
     },
     evidence::{END_MONOTONIC, RunFolder, jsonl::JsonLines, moment::Moment},
     judgement::{Journal, Step},
@@ -85,7 +85,7 @@ impl Experiment<'_> {
 
     /// Starts the app with a remedy applied, and does the tasks.
     async fn under(&self, remedy: Remedy, tasks: &[Task<'_>]) -> anyhow::Result<()> {
-        let start = AppStart { settings: remedy.settings(self.load.scale), tables: self.evidence.tables() };
+        let start = AppStart { settings: self.settings(remedy), tables: self.evidence.tables() };
         // One that is missing was taken away; one that is empty says that there was nothing.
         for file in [REDRIVEN, CGROUP, QUEUES] {
             self.append(file)?;
@@ -93,8 +93,8 @@ impl Experiment<'_> {
         let bands = OomLab::rules()?.bands;
         let facts = json!({"remedy": remedy.name(), "settings": Value::from_iter(start.settings.clone())});
         self.journal().add(Step::Action, "the app is started", facts)?;
-        with_app(self.platform, start, async |app| {
-            let live = Live::new(self.evidence, self.load.scale, bands);
+        with_app(self.platform, start, &self.traffic(tasks)?, async |app| {
+            let live = Live::new(self.evidence, self.load.scale(), bands);
             Driver { experiment: self, app, storage: app.storage()?, live }.drive(remedy, tasks).await
         })
         .await
@@ -106,6 +106,35 @@ impl Experiment<'_> {
         let mut row = json!({"action": action, "remedy": remedy.name()});
         Moment::now().stamp(&mut row);
         Ok(self.append("actions.jsonl")?.write(&row)?)
+    }
+
+    /// A run's blobs have its name on an account that others use too.
+    fn run_name(&self) -> String {
+        let folder = self.evidence.path().file_name().unwrap_or_default().to_string_lossy();
+        if self.platform.is_on_azure() { folder.into_owned() } else { "run".to_owned() }
+    }
+
+    fn settings(&self, remedy: Remedy) -> Vec<(String, String)> {
+        remedy.settings(self.platform.limits_memory().then(|| self.load.scale().limit_bytes()))
+    }
+
+    /// About what the tasks send.
+    fn traffic(&self, tasks: &[Task<'_>]) -> anyhow::Result<Vec<Traffic>> {
+        let plan = self.load.plan()?;
+        let run = if self.platform.is_on_azure() { "{run}".to_owned() } else { self.run_name() };
+        let of_task = |task: &Task<'_>| match task {
+            Task::Load(phases) => generator::traffic(&plan, phases, &run),
+            Task::Redrive => vec![Traffic {
+                method: "POST",
+                path: "/{trigger queue}/messages".to_owned(),
+                body: None,
+                why: "give the messages of the poison queue another five tries".to_owned(),
+                count: 1,
+                is_storage: true,
+                repeats: true,
+            }],
+        };
+        Ok(tasks.iter().flat_map(of_task).collect())
     }
 
     fn journal(&self) -> Journal {
@@ -133,6 +162,14 @@ impl Driver<'_> {
             stopped = watched => match stopped? {},
         }
         self.note_usage(remedy)?;
+        self.note_front(remedy, start, front_pid)
+    }
+
+    /// Which process the host watched, where that can be known.
+    fn note_front(&self, remedy: Remedy, start: Moment, front_pid: Option<u32>) -> anyhow::Result<()> {
+        if self.experiment.platform.is_on_azure() {
+            return Ok(());
+        }
         let end = Moment::now();
         let mut row = json!({
             "end": end.timestamp(),
@@ -140,7 +177,7 @@ impl Driver<'_> {
             "remedy": remedy.name(),
             "front_pid": front_pid,
             "front_pid_at_end": self.app.handler_pid(),
-            "settings": Value::from_iter(remedy.settings(self.experiment.load.scale)),
+            "settings": Value::from_iter(self.experiment.settings(remedy)),
         });
         start.stamp(&mut row);
         Ok(self.experiment.append("hosts.jsonl")?.write(&row)?)
@@ -229,16 +266,19 @@ impl Driver<'_> {
             File::options().create(true).append(true).open(self.log()).context("open the load generator's log")?;
         let Experiment { load, platform, evidence } = self.experiment;
         let mut command = Command::new(std::env::current_exe().context("find this program")?);
-        command.args(["load", "oom", "--step", "--run", "run", "--phases", &phases.join(",")]);
+        command.args(["load", "oom", "--step", "--run", &self.experiment.run_name(), "--phases", &phases.join(",")]);
         command.args([
             "--scale",
-            &load.scale.to_string(),
+            &load.scale().to_string(),
             "--settle-s",
             &self.experiment.settled_within().as_secs().to_string(),
         ]);
         command.arg("--out").arg(evidence.path());
         if let Some(scenario) = &load.scenario {
             command.arg("--scenario").arg(scenario);
+        }
+        if load.guide_windows {
+            command.arg("--guide-windows");
         }
         let account = self.storage.account();
         match account.connection_string() {
@@ -270,7 +310,9 @@ impl Driver<'_> {
     }
 
     async fn redrive(&mut self) -> anyhow::Result<()> {
-        let names = redrive(self.storage, &self.app.trigger_queue().await?).await?.names;
+        let mut names = redrive(self.storage, &self.app.trigger_queue().await?).await?.names;
+        let own = format!("{}/", self.experiment.run_name());
+        names.retain(|it| !self.experiment.platform.is_on_azure() || it.starts_with(&own));
         self.live.say(&format!("re-driven {} blobs from the poison queue", names.len()));
         let facts = json!({"blobs": names.len()});
         self.experiment.journal().add(
@@ -302,7 +344,9 @@ impl Driver<'_> {
 
     /// Fetches all result records.
     async fn collect(&self) -> anyhow::Result<()> {
-        let listed = self.storage.list(RESULTS_CONTAINER, "", false).await?;
+        // Of an account that others use too, the run's own.
+        let prefix = self.experiment.platform.is_on_azure().then(|| format!("{}/", self.experiment.run_name()));
+        let listed = self.storage.list(RESULTS_CONTAINER, &prefix.unwrap_or_default(), false).await?;
         let now = clock::timestamp(clock::utc_now());
         let read = async |name: String| self.storage.read(RESULTS_CONTAINER, &name).await;
         let records = stream::iter(listed).map(|it| read(it.name));

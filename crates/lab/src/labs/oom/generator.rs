@@ -25,7 +25,10 @@ use super::{
     scenario::{Burst, Phase, Plan, Source},
 };
 use crate::{
-    app::blob_message::{BlobMessage, POISON_QUEUE, is_seen},
+    app::{
+        blob_message::{BlobMessage, POISON_QUEUE, is_seen},
+        running::Traffic,
+    },
     evidence::{
         jsonl::{JsonLines, WriteError},
         moment::Moment,
@@ -275,6 +278,36 @@ impl Generator {
 /// What the names of a burst's blobs begin with.
 pub(super) fn burst_prefix(run: &str, phase: &str, class: &str, time: usize) -> String {
     format!("{run}/{phase}/{class}-{time:02}/")
+}
+
+/// About what phases send to the account; copies inside it move no bytes over the network.
+pub(super) fn traffic(plan: &Plan, phases: &[&str], run: &str) -> Vec<Traffic> {
+    let to_account = |path: String, why: String, count: u64| Traffic {
+        method: "PUT",
+        path,
+        body: None,
+        why,
+        count,
+        is_storage: true,
+        repeats: true,
+    };
+    let sources = plan.sources();
+    let megabytes = plan.source_bytes() / (1 << 20);
+    let uploads = to_account(
+        format!("/{SOURCES_CONTAINER}/{{source}}"),
+        format!("upload the sources that are not there yet, {megabytes} MiB in all"),
+        sources.len() as u64,
+    );
+    let of_phase = |phase: &Phase| {
+        let blobs: usize = phase.bursts.iter().map(|it| it.sources.len() * it.times).sum();
+        let path = format!("/{INPUT_CONTAINER}/{run}/{}/{{burst}}/{{blob}}", phase.name);
+        let copies = to_account(path, format!("{}: copy blobs inside the account", phase.name), blobs as u64);
+        let small = phase.length().as_secs_f64() / plan.control_every.as_secs_f64();
+        let path = format!("/{INPUT_CONTAINER}/{run}/{}/control/{{number}}.bin", phase.name);
+        [copies, to_account(path, format!("{}: small blobs all the time", phase.name), small as u64)]
+    };
+    let chosen = plan.phases.iter().filter(|it| phases.contains(&it.name.as_str()));
+    [uploads].into_iter().chain(chosen.flat_map(of_phase)).collect()
 }
 
 /// Name of a control blob.

@@ -11,10 +11,11 @@ mod random;
 mod remedy;
 mod scenario;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, io, path::Path, time::Duration};
 
 use anyhow::Context;
 use async_trait::async_trait;
+use serde_json::Value;
 
 pub use load::LoadOom;
 pub use remedy::Remedy;
@@ -23,9 +24,9 @@ pub use scenario::{Plan, PlanError, Scale, ScaledScenario};
 use super::{EP1_LIMIT_MB, Help, Lab};
 use crate::{
     app::running::{Needs, Platform},
-    evidence::{Environment, RunFolder},
+    evidence::{Environment, RunFolder, jsonl},
     judgement::sums,
-    machine::terminal::out,
+    machine::{exit::UsageError, terminal::out},
 };
 use ablation::Ablation;
 use driver::Experiment;
@@ -54,6 +55,7 @@ impl Lab for OomLab {
         about: "Whole blobs in memory, many at once, until the worker is killed; then blocks, few at once. About 4 minutes",
         after: "\
 Example:     cargo lab run oom --remedy none        (the control: without a remedy it must not be supported)
+             cargo lab run oom --on azure --app APP --resource-group GROUP --workspace ID --plan
 Evidence:    evidence/oom/latest: report.html, verdict.json, kql-session.json, timeline.csv, tables/*.jsonl
 Exit codes:  0 supported; 1 not supported; 2 inconclusive; 3 it could not run; 64 usage",
     };
@@ -85,6 +87,20 @@ Exit codes:  0 every blob was dealt with; 1 some were not in time; 3 it could no
         functions::names()
     }
 
+    fn go_to_azure(&mut self) {
+        self.load.go_to_azure();
+    }
+
+    fn takes(&self, plan: &Plan) -> Duration {
+        plan.length()
+    }
+
+    /// Each blob is a request at least.
+    fn expected_rows(run: &Path) -> io::Result<BTreeMap<&'static str, u64>> {
+        let sent: Vec<Value> = jsonl::read(&run.join("manifest.jsonl"))?;
+        Ok(BTreeMap::from([("AppRequests", sent.len() as u64)]))
+    }
+
     fn plan(&self) -> anyhow::Result<Plan> {
         self.load.plan()
     }
@@ -107,6 +123,10 @@ Exit codes:  0 every blob was dealt with; 1 some were not in time; 3 it could no
         if !self.ablation {
             return Ok(None);
         }
+        if platform.is_on_azure() {
+            let text = "--ablation is for this machine: on Azure run the lab once with each --remedy";
+            return Err(UsageError(text.to_owned()).into());
+        }
         let ablation = Ablation::run(&self.load, platform, evidence).await?;
         evidence.write_json("ablation.json", &ablation).context("write ablation.json")?;
         sums::write(evidence.path()).context("write the sums")?;
@@ -119,11 +139,11 @@ Exit codes:  0 every blob was dealt with; 1 some were not in time; 3 it could no
     }
 
     fn scale(&self) -> String {
-        self.load.scale.to_string()
+        self.load.scale().to_string()
     }
 
     fn limit_mb(&self) -> f64 {
-        (self.load.scale.limit_bytes() / MIB) as f64
+        (self.load.scale().limit_bytes() / MIB) as f64
     }
 
     /// Edges of the bands, and how long a window is in which the signs of one incident must be seen together.

@@ -1,6 +1,5 @@
 //! What is changed between incident and recovery, as app settings.
 
-use super::Scale;
 use incident_labs::{
     blob::{MIB, Variant},
     settings::{MEMORY_LIMIT_MIB, VARIANT},
@@ -29,9 +28,9 @@ impl Remedy {
         }
     }
 
-    /// App settings with this remedy applied, at a scale. Where only one of the two changes is wanted, the variant is named:
+    /// App settings with this remedy applied, and a memory limit where the instance is none. Where only one of the two changes is wanted, the variant is named:
     /// left to itself it follows from the two numbers.
-    pub fn settings(self, scale: Scale) -> Vec<(String, String)> {
+    pub fn settings(self, limit_bytes: Option<u64>) -> Vec<(String, String)> {
         let (numbers, variant) = match self {
             Self::None => (Variant::Buffering, None),
             Self::Both => (Variant::Streaming, None),
@@ -39,7 +38,7 @@ impl Remedy {
             Self::Concurrency => (Variant::Streaming, Some(Variant::Buffering)),
         };
         let mut settings = numbers.settings();
-        settings.push((MEMORY_LIMIT_MIB.to_owned(), (scale.limit_bytes() / MIB).to_string()));
+        settings.extend(limit_bytes.map(|it| (MEMORY_LIMIT_MIB.to_owned(), (it / MIB).to_string())));
         settings.extend(variant.map(|it| (VARIANT.to_owned(), it.to_string())));
         settings
     }

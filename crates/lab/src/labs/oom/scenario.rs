@@ -16,6 +16,9 @@ use incident_labs::{
 };
 
 const GUIDE: &str = include_str!("../../../../../load/oom/scenario.toml");
+const GUIDE_WINDOWS: &str = include_str!("../../../../../load/oom/scenario-azure.toml");
+const LAPTOP: Scale = Scale(0.25);
+const EP1: Scale = Scale(1.0);
 /// Above this share of the limit one blob alone would fill half the worker.
 const LARGEST_BLOB: f64 = 0.5;
 /// The band that the streaming variant must stay below, or recovery could not be told from the incident.
@@ -25,20 +28,36 @@ const INCIDENT_BAND: &str = "degraded";
 #[derive(Clone, Debug, clap::Args)]
 pub struct ScaledScenario {
     /// Share of an EP1: its 3584 MiB and the guide's blobs of 100, 500 and 1024 MiB are multiplied by it.
-    #[arg(long, default_value = "1/4")]
-    pub scale: Scale,
+    /// [default: 1/4; on Azure 1]
+    #[arg(long)]
+    pub scale: Option<Scale>,
     /// Another load than load/oom/scenario.toml.
     #[arg(long, value_name = "FILE")]
     pub scenario: Option<PathBuf>,
+    /// The guide's windows of 15, 15, 15, 10 and 15 minutes, load/oom/scenario-azure.toml; the load on Azure unless --scenario names another.
+    #[arg(long, conflicts_with = "scenario")]
+    pub guide_windows: bool,
 }
 
 impl ScaledScenario {
+    /// The scale that was asked for, or a laptop's.
+    pub fn scale(&self) -> Scale {
+        self.scale.unwrap_or(LAPTOP)
+    }
+
+    /// The guide's windows on a whole EP1, unless something else was asked for.
+    pub fn go_to_azure(&mut self) {
+        self.scale = self.scale.or(Some(EP1));
+        self.guide_windows = self.scenario.is_none();
+    }
+
     /// Reads the scenario, the guide's if no file is named, and plans it.
     ///
     /// # Errors
     /// When it cannot be read, or not be run at this scale.
     pub fn plan(&self) -> anyhow::Result<Plan> {
-        Ok(scenario(self.scenario.as_deref(), GUIDE, Scenario::parse)?.plan(self.scale)?)
+        let built_in = if self.guide_windows { GUIDE_WINDOWS } else { GUIDE };
+        Ok(scenario(self.scenario.as_deref(), built_in, Scenario::parse)?.plan(self.scale())?)
     }
 }
 
@@ -238,7 +257,7 @@ impl Scenario {
         for spec in &self.phase {
             let bursts = match spec.repeats.as_slice() {
                 [] => vec![spec.burst(scale, &mut streams)?],
-                repeats => repeated(&spec.name, repeats, &phases)?,
+                repeats => spec.fitted(repeated(&spec.name, repeats, &phases)?),
             };
             phases.push(Phase { name: spec.name.clone(), bursts });
         }
@@ -261,6 +280,18 @@ fn repeated(phase: &str, repeats: &[String], phases: &[Phase]) -> Result<Vec<Bur
 }
 
 impl PhaseSpec {
+    /// Repeated bursts within the phase's own length, where it has one: the same blobs, the waits between them in the same proportion.
+    fn fitted(&self, mut bursts: Vec<Burst>) -> Vec<Burst> {
+        let total: f64 = bursts.iter().map(|it| it.length.as_secs_f64()).sum();
+        if self.length_s > 0.0 && total > 0.0 {
+            for burst in &mut bursts {
+                let share = |it: Duration| Duration::from_secs_f64(it.as_secs_f64() * self.length_s / total);
+                (burst.every, burst.length) = (share(burst.every), share(burst.length));
+            }
+        }
+        bursts
+    }
+
     fn burst(&self, scale: Scale, streams: &mut impl Iterator<Item = u64>) -> Result<Burst, PlanError> {
         let (bytes, limit) = (scale.of(self.blob_mib * MIB), scale.limit_bytes());
         if bytes == 0 || self.bursts == 0 {
@@ -290,7 +321,19 @@ impl PhaseSpec {
     }
 }
 
+impl Phase {
+    /// How long it takes at least.
+    pub fn length(&self) -> Duration {
+        self.bursts.iter().map(|it| it.length).sum()
+    }
+}
+
 impl Plan {
+    /// How long all phases take at least.
+    pub fn length(&self) -> Duration {
+        self.phases.iter().map(Phase::length).sum()
+    }
+
     /// The phases with these names, in that order; all of them when none is named.
     ///
     /// # Errors

@@ -5,9 +5,13 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::time::sleep;
 
-use super::{ReplayLoad, ReplayPhase, live::Live};
+use super::{
+    ReplayLoad, ReplayPhase,
+    generator::{START_PATH, STATUS_PATH, start_body},
+    live::Live,
+};
 use crate::{
-    app::running::{AppStart, Platform},
+    app::running::{AppStart, Platform, Traffic},
     evidence::RunFolder,
     judgement::{Journal, Step},
     labs::run::with_app,
@@ -27,7 +31,7 @@ pub(super) async fn run(
     evidence: &RunFolder,
 ) -> anyhow::Result<()> {
     let start = AppStart { settings: Vec::new(), tables: evidence.tables() };
-    with_app(platform, start, async |app| {
+    with_app(platform, start, &traffic(phases), async |app| {
         let load = ReplayLoad::new(app.url()?, evidence.path().to_owned(), longest);
         let mut live = Live::new(&evidence.tables());
         let journal = Journal::of(evidence.path());
@@ -42,6 +46,32 @@ pub(super) async fn run(
         Ok(())
     })
     .await
+}
+
+/// The requests of the phases: a start, then a look at each instance until it has ended.
+fn traffic(phases: &[ReplayPhase]) -> Vec<Traffic> {
+    let of = |phase: &ReplayPhase| {
+        let start = Traffic {
+            method: "POST",
+            path: format!("/{START_PATH}"),
+            body: Some(start_body(phase)),
+            why: format!("{}: start {} instances", phase.name, phase.instances),
+            count: 1,
+            is_storage: false,
+            repeats: false,
+        };
+        let look = Traffic {
+            method: "GET",
+            path: format!("/{STATUS_PATH}/{{instanceId}}"),
+            body: None,
+            why: format!("{}: see whether the instances have ended", phase.name),
+            count: phase.instances,
+            is_storage: false,
+            repeats: true,
+        };
+        [start, look]
+    };
+    phases.iter().flat_map(of).collect()
 }
 
 async fn watched<T>(work: impl Future<Output = T>, live: &mut Live) -> T {

@@ -17,6 +17,9 @@ use crate::{
 };
 use incident_labs::blob::tls;
 
+/// Paths of the app's functions.
+pub(super) const START_PATH: &str = "api/durable/start-replay-lab";
+pub(super) const STATUS_PATH: &str = "api/durable/status";
 /// Between two looks at an instance.
 const POLL_EVERY: Duration = Duration::from_millis(250);
 /// Failures in a row of the status function after which it is not asked any more.
@@ -100,12 +103,8 @@ impl ReplayLoad {
     }
 
     async fn start(&self, phase: &ReplayPhase) -> Result<Vec<String>, ReplayLoadError> {
-        let body = json!({
-            "iterations": phase.iterations,
-            "continueAsNewEvery": phase.continue_as_new_every,
-            "instances": phase.instances,
-        });
-        let url = self.url("api/durable/start-replay-lab");
+        let body = start_body(phase);
+        let url = self.url(START_PATH);
         let request = self.http.post(url.clone()).header("Content-Type", "application/json").body(body.to_string());
         let answer = self.ask(url.clone(), request).await?;
         let ids = answer["instanceIds"].as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned);
@@ -118,7 +117,7 @@ impl ReplayLoad {
 
     /// The last state of an instance: its end, or what it was when time was over.
     async fn wait_for(&self, id: &str, began: Instant) -> Result<Value, ReplayLoadError> {
-        let url = self.url(&format!("api/durable/status/{id}"));
+        let url = self.url(&format!("{STATUS_PATH}/{id}"));
         let mut failures = 0;
         loop {
             match self.ask(url.clone(), self.http.get(url.clone())).await {
@@ -158,6 +157,14 @@ impl ReplayLoad {
     fn append(&self, table: &str, row: &Value) -> Result<(), ReplayLoadError> {
         Ok(JsonLines::append(&self.out.join(format!("{table}.jsonl")))?.write(row)?)
     }
+}
+
+pub(super) fn start_body(phase: &ReplayPhase) -> Value {
+    json!({
+        "iterations": phase.iterations,
+        "continueAsNewEvery": phase.continue_as_new_every,
+        "instances": phase.instances,
+    })
 }
 
 fn instance_row(phase: &ReplayPhase, id: &str, index: u64, start: Moment, status: &Value) -> Value {
