@@ -187,10 +187,10 @@ async fn a_workspace_that_answers_a_query_otherwise_leaves_the_verdict_open() {
     let mut workspace = Workspace::of(storm.tables());
     workspace.change = Box::new(|asked, mut reply| {
         let text = asked.body["query"].as_str().unwrap();
-        if text.contains("ActivityCompleted") || text.contains("replay_lab_activity") {
+        if text.starts_with("let ") {
             for row in reply.body["tables"][0]["rows"].as_array_mut().into_iter().flatten() {
-                let numbers = row.as_array_mut().unwrap().iter_mut().filter(|it| it.is_i64());
-                numbers.for_each(|it| *it = json!(it.as_i64().unwrap() + 1));
+                let numbers = row.as_array_mut().unwrap().iter_mut().filter(|it| it.is_number());
+                numbers.for_each(|it| *it = json!(2.0 * it.as_f64().unwrap() + 1.0));
             }
         }
         reply

@@ -1,7 +1,8 @@
 //! A workspace's query API on this machine: the queries run in our own engine, over a folder of tables.
 
 use std::{
-    path::PathBuf,
+    collections::BTreeMap,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex},
 };
 
@@ -35,6 +36,8 @@ impl Workspace {
     pub(crate) fn answer_as(self, id: &'static str, azure: &ScriptedAzure) -> Arc<Mutex<u64>> {
         let count = Arc::new(Mutex::new(0));
         let (shared, counted) = (Mutex::new(self), Arc::clone(&count));
+        // The tables of a folder stay as they are while a query is asked again and again.
+        let mut known: BTreeMap<(PathBuf, String), Reply> = BTreeMap::new();
         azure.rule(move |asked| {
             if asked.method != "POST" || !asked.url.contains(&format!("/v1/workspaces/{id}/query")) {
                 return None;
@@ -45,7 +48,8 @@ impl Workspace {
                 *count
             };
             let mut workspace = shared.lock().unwrap();
-            let reply = answer(&(workspace.tables)(number), asked.body["query"].as_str().unwrap());
+            let key = ((workspace.tables)(number), asked.body["query"].as_str().unwrap().to_owned());
+            let reply = known.entry(key).or_insert_with_key(|key| answer(&key.0, &key.1)).clone();
             Some((workspace.change)(asked, reply))
         });
         count
@@ -54,7 +58,7 @@ impl Workspace {
 
 /// The request's format: learn.microsoft.com/azure/azure-monitor/logs/api/request-format; a query that is wrong:
 /// learn.microsoft.com/azure/azure-monitor/logs/api/errors.
-fn answer(tables: &std::path::Path, text: &str) -> Reply {
+fn answer(tables: &Path, text: &str) -> Reply {
     let wrong = |why: String| {
         let inner = json!({"code": "SemanticError", "message": why});
         let error = json!({"code": "BadArgumentError", "message": "The request had some invalid properties", "innererror": inner});

@@ -84,5 +84,5 @@ fn name_of(region: &str) -> String {
 
 fn shown(time: Duration) -> String {
     let minutes = time.as_secs().div_ceil(60);
-    if minutes % 60 == 0 { format!("{} h", minutes / 60) } else { format!("{minutes} min") }
+    if minutes.is_multiple_of(60) { format!("{} h", minutes / 60) } else { format!("{minutes} min") }
 }

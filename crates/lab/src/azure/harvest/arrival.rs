@@ -1,9 +1,10 @@
 //! Waiting for ingestion: rows come minutes late and out of order, and nothing says that the last one is there.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::Context;
 use serde_json::Value;
+use tokio::time::Instant;
 
 use super::{Harvest, TABLES, Window};
 use crate::{
@@ -22,6 +23,8 @@ const LEAST_LOOKS: u32 = 60;
 const QUIET_LOOKS: u32 = 24;
 /// Looks after which the rows that are there have to do: twenty minutes.
 const MOST_LOOKS: u32 = 240;
+/// A workspace that does not know the tables is given up after this.
+const LONGEST: Duration = Duration::from_secs(30 * 60);
 
 /// Rows by table.
 type Counts = BTreeMap<String, u64>;
@@ -53,7 +56,6 @@ impl Harvest<'_> {
         let text = format!("union isfuzzy=true {}\n| summarize n = count() by Type", counts.join(",\n  "));
         let call = query_call(self.workspace, &text, None, "wait for the run's rows in the workspace");
         let (mut looks, mut status) = (Looks::default(), StatusLine::start());
-        let limit = self.azure.poll_interval() * MOST_LOOKS;
         let is_done = |answer: &Result<Answer, AzureError>| match answer {
             Ok(answer) => {
                 looks.note(counted(&answer.body));
@@ -61,21 +63,19 @@ impl Harvest<'_> {
                 let line =
                     format!("waiting for ingestion: {rows} rows; {}", missing(expected, &looks.counts).join(", "));
                 status.show(&line, &line);
-                looks.are_enough(expected)
+                looks.are_enough(expected) || looks.made >= MOST_LOOKS
             }
             // A workspace that has none of the tables yet.
             Err(error) => error.code() != "BadArgumentError",
         };
-        let waited = self.azure.wait(&call, limit, is_done).await;
-        match waited {
-            Ok(_) => Ok(Vec::new()),
-            Err(AzureError::TooLong { seconds, .. }) => {
-                let late = |it: String| format!("{it}, {seconds} s after the run's end");
-                let growing = (looks.quiet < QUIET_LOOKS).then(|| "rows were still coming".to_owned());
-                Ok(missing(expected, &looks.counts).into_iter().chain(growing).map(late).collect())
-            }
-            Err(error) => Err(error).context("read the workspace"),
+        let began = Instant::now();
+        self.azure.wait(&call, LONGEST, is_done).await.context("read the workspace")?;
+        if self.azure.is_planning() || looks.are_enough(expected) {
+            return Ok(Vec::new());
         }
+        let late = |it: String| format!("{it}, {} s after the run's end", began.elapsed().as_secs());
+        let growing = (looks.quiet < QUIET_LOOKS).then(|| "rows were still coming".to_owned());
+        Ok(missing(expected, &looks.counts).into_iter().chain(growing).map(late).collect())
     }
 }
 

@@ -108,10 +108,15 @@ impl Experiment<'_> {
         Ok(self.append("actions.jsonl")?.write(&row)?)
     }
 
-    /// A run's blobs have its name on an account that others use too.
+    /// First part of the blobs' names. On an account that others use too it is the run's own: `oom-2026-04-05T01-30-00Z`, or that time and
+    /// `run-1`.
     fn run_name(&self) -> String {
-        let folder = self.evidence.path().file_name().unwrap_or_default().to_string_lossy();
-        if self.platform.is_on_azure() { folder.into_owned() } else { "run".to_owned() }
+        if !self.platform.is_on_azure() {
+            return "run".to_owned();
+        }
+        let mut names = self.evidence.path().iter().rev().map(|it| it.to_string_lossy());
+        let (own, above) = (names.next().unwrap_or_default(), names.next().unwrap_or_default());
+        format!("{above}-{own}")
     }
 
     fn settings(&self, remedy: Remedy) -> Vec<(String, String)> {
