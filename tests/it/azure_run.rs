@@ -481,7 +481,6 @@ async fn the_oom_lab_runs_on_an_app_on_azure_and_puts_its_settings_back() {
     }
     assert_ne!(result("consistency.front"), "pass", "no process is seen there");
     assert_verifies("oom", &run, &verdict);
-    assert_names_no_place(&run, &cloud.scratch.path());
     assert_folder_is_clean(&run);
     assert_no_secret(&run);
 }
