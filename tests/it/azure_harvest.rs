@@ -63,7 +63,7 @@ impl Storm {
     }
 
     fn manifest(&self) -> Manifest {
-        Manifest::new(named("replay").unwrap().definition, &self.run(), Origin::Azure).unwrap()
+        Manifest::new(named("replay").unwrap().definition, &self.run(), Origin::Import).unwrap()
     }
 
     async fn ask_again(&self, azure: &Azure) {

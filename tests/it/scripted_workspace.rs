@@ -14,12 +14,15 @@ use crate::scripted_azure::{Asked, Reply, ScriptedAzure};
 
 pub(crate) const WORKSPACE: &str = "10650000-0000-4000-8000-00000010650a";
 
+/// What becomes of an answer.
+type Change = Box<dyn FnMut(&Asked, Reply) -> Reply + Send>;
+
 /// Which tables a query sees, and how its answer is changed.
 pub(crate) struct Workspace {
     /// Folder of the tables at the time of each query, which is numbered from 1.
     pub(crate) tables: Box<dyn FnMut(u64) -> PathBuf + Send>,
     /// Changes an answer on its way, or gives another in its place.
-    pub(crate) change: Box<dyn FnMut(&Asked, Reply) -> Reply + Send>,
+    pub(crate) change: Change,
 }
 
 impl Workspace {

@@ -68,7 +68,7 @@ impl WorkspaceSession {
 ///
 /// # Errors
 /// When a file is there and cannot be read.
-pub(super) fn doubts(folder: &Path) -> io::Result<Vec<String>> {
+pub fn doubts(folder: &Path) -> io::Result<Vec<String>> {
     let ingestion: Option<Ingestion> = read(&folder.join(Ingestion::FILE))?;
     let session: Option<WorkspaceSession> = read(&folder.join(WorkspaceSession::FILE))?;
     let differing = session.into_iter().flat_map(|it| it.queries).filter_map(|query| {

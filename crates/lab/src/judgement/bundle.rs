@@ -23,6 +23,7 @@ use crate::evidence::{
     jsonl::WriteError,
     phases_file::{PhasesError, PhasesFile},
     render::{columns, csv},
+    workspace,
 };
 
 pub const VERDICT: &str = "verdict.json";
@@ -154,9 +155,9 @@ impl Bundle {
         let summary = if has_own_records { filled(&rules.summary, &counts) } else { String::new() };
         let read = |source| BundleError::Read { path: self.folder.clone(), source };
         let mut in_doubt = self.manifest.doubts(&self.folder).map_err(read)?;
-        if has_own_records {
-            in_doubt.extend(doubts(&self.folder).map_err(read)?);
-        }
+        // What a workspace did not give is missing whoever fetched it.
+        let found = if has_own_records { doubts(&self.folder) } else { workspace::doubts(&self.folder) };
+        in_doubt.extend(found.map_err(read)?);
         let verdict = self.verdict(&rules, criteria, in_doubt, counts)?;
         let session = asker.into_session();
         let mut files = vec![(SESSION, pretty(&session)), (TIMELINE, timeline.into_bytes())];
