@@ -3,6 +3,7 @@
 
 mod again;
 mod azure_client;
+mod azure_deploy;
 mod azure_doctor;
 mod azure_harvest;
 mod azure_prices;

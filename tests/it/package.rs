@@ -30,7 +30,8 @@ const STATIC: [u8; 64] = {
     elf
 };
 
-fn fake_handler(scratch: &Scratch) -> PathBuf {
+/// What passes for a handler that is linked statically.
+pub(crate) fn static_handler(scratch: &Scratch) -> PathBuf {
     let path = scratch.path().join("handler");
     fs::write(&path, STATIC).unwrap();
     path
@@ -52,7 +53,7 @@ fn entries(zip: &Path) -> Vec<(String, u32, Vec<u8>)> {
 #[test]
 fn the_three_packages_hold_what_is_deployed_and_nothing_else() {
     let scratch = Scratch::new();
-    let handler = fake_handler(&scratch);
+    let handler = static_handler(&scratch);
     for (it, functions) in PACKAGES.iter().zip([
         vec!["BlobBufferProcessor"],
         vec!["BlobBufferProcessor"],
@@ -76,7 +77,7 @@ fn the_three_packages_hold_what_is_deployed_and_nothing_else() {
 #[test]
 fn equal_input_gives_equal_packages() {
     let scratch = Scratch::new();
-    let handler = fake_handler(&scratch);
+    let handler = static_handler(&scratch);
     let make =
         |folder: &str| package(&PACKAGES[2], &AppSource::carried(), &handler, &scratch.path().join(folder)).unwrap();
     let first = make("one");
@@ -90,7 +91,7 @@ fn equal_input_gives_equal_packages() {
 
 /// Writes a package anew with a change.
 fn changed(scratch: &Scratch, change: impl Fn(&mut Vec<(String, u32, Vec<u8>)>)) -> Vec<String> {
-    let written = package(&PACKAGES[0], &AppSource::carried(), &fake_handler(scratch), &scratch.path()).unwrap();
+    let written = package(&PACKAGES[0], &AppSource::carried(), &static_handler(scratch), &scratch.path()).unwrap();
     let mut entries = entries(&written.path);
     change(&mut entries);
     let path = scratch.path().join("changed.zip");

@@ -226,10 +226,9 @@ impl Deploy {
         let call = deploy::template_call(&self.resource_group, template, &parameters);
         progress.begin(2, &call.why, call.az.as_deref().unwrap_or_default());
         watched(&call.why, azure.send(&call)).await.with_context(|| {
-            let group = &self.resource_group;
             format!("see az deployment operation group list --resource-group {group} --name {}", deploy::DEPLOYMENT)
         })?;
-        Ok(deploy::outputs(azure, &self.resource_group).await?)
+        Ok(deploy::outputs(azure, group).await?)
     }
 
     /// The template as Resource Manager takes it: Bicep's compiler comes with `az`.
@@ -244,14 +243,14 @@ impl Deploy {
             .args(["bicep", "build", "--file", TEMPLATE, "--stdout"])
             .current_dir(checkout)
             .stdin(Stdio::null())
-            .stderr(Stdio::inherit())
             .kill_on_drop(true)
             .output();
         let output = watched("build the template", build).await.context(
             "run `az bicep build` (https://learn.microsoft.com/cli/azure/install-azure-cli), or give a built template with --template",
         )?;
         if !output.status.success() {
-            bail!("`az bicep build --file {TEMPLATE}` failed: its own message is above");
+            let said = String::from_utf8_lossy(&output.stderr);
+            bail!("`az bicep build --file {TEMPLATE}` failed: {}", said.trim());
         }
         serde_json::from_slice(&output.stdout).context("`az bicep build` wrote no JSON")
     }
