@@ -14,6 +14,7 @@ use incident_labs::{
     telemetry,
     worker::{self, Worker},
 };
+use tokio::task::JoinSet;
 
 /// sysexits' EX_USAGE, for bad settings and arguments.
 const EXIT_USAGE: u8 = 64;
@@ -69,6 +70,9 @@ async fn serve(settings: &Settings, package_variant: Option<Variant>) -> anyhow:
     let listener = Listener::bind(settings.port).await?.script_root(settings.script_root.as_deref());
     // Without a host nobody reads stderr.
     let listener = listener.telling(telemetry::warn);
+    // Ends with the front: nothing waits for it.
+    let mut aside = JoinSet::new();
+    aside.spawn(functions::storage_access::tell_at_start(settings.storage.clone()));
     let worker = settings.blob.as_ref().map(|blob| Worker::start(blob, package_variant));
     let code: Result<u8, ServeError> = functions::app(settings, worker.clone()).serve_on(listener).await;
     if let Some(worker) = worker {

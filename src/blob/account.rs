@@ -5,23 +5,19 @@
 
 use std::{fmt, sync::Arc};
 
-use async_trait::async_trait;
 use azure_core::{
     credentials::{Secret, TokenCredential},
-    hmac::hmac_sha256,
-    http::{
-        ClientOptions, Context, Request, RetryOptions,
-        headers::{AUTHORIZATION, HeaderName},
-        policies::{Policy, PolicyResult},
-    },
-    time::to_rfc7231,
+    http::{ClientOptions, RetryOptions},
 };
 use azure_identity::{ManagedIdentityCredential, ManagedIdentityCredentialOptions, UserAssignedId};
 use azure_storage_blob::{BlobServiceClient, BlobServiceClientOptions};
 use url::Url;
 
-use super::ranges::RangeCheck;
-use custom_handler::clock;
+use super::{
+    access::Plane,
+    ranges::RangeCheck,
+    shared_key::{SharedKey, Text},
+};
 
 /// Azurite's one account; its key is published by Microsoft and opens nothing but emulators.
 pub const EMULATOR_ACCOUNT: &str = "devstoreaccount1";
@@ -37,6 +33,9 @@ pub struct StorageAccount {
     /// Blob service, for example `http://127.0.0.1:10000/devstoreaccount1`.
     pub blob_endpoint: Url,
     pub queue_endpoint: Url,
+    /// `None` where the account has no such service: an emulator has those that it names.
+    pub table_endpoint: Option<Url>,
+    pub file_endpoint: Option<Url>,
     credential: Credential,
 }
 
@@ -133,6 +132,9 @@ const KEY: &str = "AccountKey";
 const SUFFIX: &str = "EndpointSuffix";
 const SIGNATURE: &str = "SharedAccessSignature";
 
+/// Blob, queue and table service of the emulator at its usual place.
+const DEVELOPMENT_PORTS: [u16; 3] = [10_000, 10_001, 10_002];
+
 /// The parts of a connection string, by their names.
 struct Parts<'a>(Vec<(&'static str, &'a str)>);
 
@@ -175,6 +177,16 @@ impl<'a> Parts<'a> {
         http_url(&format!("{scheme}://{account}.{service}.{suffix}"), field)
     }
 
+    /// The endpoint of a service that an emulator need not have: nothing of it is ever asked for at Azure.
+    fn optional_endpoint(&self, plane: Plane, field: &'static str, account: &str) -> Result<Option<Url>, AccountError> {
+        let is_emulator = |it: &Url| !matches!(it.path(), "" | "/");
+        let blob = self.endpoint("BlobEndpoint", "blob", account)?;
+        if self.get(field).is_none() && is_emulator(&blob) {
+            return Ok(None);
+        }
+        self.endpoint(field, plane.name(), account).map(Some)
+    }
+
     /// What `UseDevelopmentStorage=true` stands for (Azure.Storage.Common: `GetDevelopmentStorageAccount`).
     fn development(&self) -> Result<StorageAccount, AccountError> {
         if !self.get(DEVELOPMENT).is_some_and(|it| it.eq_ignore_ascii_case("true")) {
@@ -184,7 +196,7 @@ impl<'a> Parts<'a> {
         if let Some(&(name, _)) = other {
             return Err(AccountError::Beside(name));
         }
-        let Some(proxy) = self.get(PROXY) else { return StorageAccount::emulator(10_000, 10_001) };
+        let Some(proxy) = self.get(PROXY) else { return StorageAccount::azurite(DEVELOPMENT_PORTS) };
         let proxy = http_url(proxy, PROXY).map_err(|_| AccountError::BadProxy)?;
         // The port is not the proxy's to say, and what follows the host would be lost.
         if proxy.port().is_some() || proxy.path() != "/" {
@@ -192,8 +204,7 @@ impl<'a> Parts<'a> {
         }
         StorageAccount::emulator_at(
             &format!("{}://{}", proxy.scheme(), proxy.host_str().unwrap_or_default()),
-            10_000,
-            10_001,
+            DEVELOPMENT_PORTS,
         )
     }
 }
@@ -230,6 +241,8 @@ impl StorageAccount {
             name: name.to_owned(),
             blob_endpoint: parts.endpoint("BlobEndpoint", "blob", name)?,
             queue_endpoint: parts.endpoint("QueueEndpoint", "queue", name)?,
+            table_endpoint: parts.optional_endpoint(Plane::Table, "TableEndpoint", name)?,
+            file_endpoint: parts.optional_endpoint(Plane::File, "FileEndpoint", name)?,
             credential: Credential::SharedKey(Secret::new(key.to_owned())),
         })
     }
@@ -240,20 +253,30 @@ impl StorageAccount {
             .is_ok_and(|it| it.get(DEVELOPMENT).is_some() && it.get(PROXY).is_none() && it.development().is_ok())
     }
 
-    /// The emulator on loopback, at the given ports.
+    /// Azurite on loopback, at the ports of its blob, queue and table service; it has no file service.
+    ///
+    /// # Errors
+    /// Never in practice: the URLs are made here.
+    pub fn azurite(ports: [u16; 3]) -> Result<Self, AccountError> {
+        Self::emulator_at("http://127.0.0.1", ports)
+    }
+
+    /// An emulator on loopback with a blob and a queue service alone.
     ///
     /// # Errors
     /// Never in practice: the URLs are made here.
     pub fn emulator(blob_port: u16, queue_port: u16) -> Result<Self, AccountError> {
-        Self::emulator_at("http://127.0.0.1", blob_port, queue_port)
+        Ok(Self { table_endpoint: None, ..Self::azurite([blob_port, queue_port, 0])? })
     }
 
-    fn emulator_at(host: &str, blob_port: u16, queue_port: u16) -> Result<Self, AccountError> {
+    fn emulator_at(host: &str, [blob, queue, table]: [u16; 3]) -> Result<Self, AccountError> {
         let at = |port, field| http_url(&format!("{host}:{port}/{EMULATOR_ACCOUNT}"), field);
         Ok(Self {
             name: EMULATOR_ACCOUNT.to_owned(),
-            blob_endpoint: at(blob_port, "BlobEndpoint")?,
-            queue_endpoint: at(queue_port, "QueueEndpoint")?,
+            blob_endpoint: at(blob, "BlobEndpoint")?,
+            queue_endpoint: at(queue, "QueueEndpoint")?,
+            table_endpoint: Some(at(table, "TableEndpoint")?),
+            file_endpoint: None,
             credential: Credential::SharedKey(Secret::new(EMULATOR_KEY)),
         })
     }
@@ -275,14 +298,43 @@ impl StorageAccount {
             (None, Some(name)) => http_url(&format!("https://{name}.blob.core.windows.net"), "accountName")?,
             (None, None) => return Err(AccountError::NoAccount),
         };
-        let queue_host = blob_endpoint.as_str().replacen(".blob.", ".queue.", 1);
+        let beside = |plane: Plane| blob_endpoint.as_str().replacen(".blob.", &format!(".{}.", plane.name()), 1);
+        // A host without `.blob.` does not say where the other services are.
+        let optional = |plane| Some(beside(plane)).filter(|it| it != blob_endpoint.as_str());
+        let optional = |plane| optional(plane).map(|it| http_url(&it, "blobServiceUri")).transpose();
         let first_label = blob_endpoint.host_str().and_then(|it| it.split('.').next());
         Ok(Self {
             name: name.or(first_label).unwrap_or_default().to_owned(),
-            queue_endpoint: http_url(&queue_host, "blobServiceUri")?,
+            queue_endpoint: http_url(&beside(Plane::Queue), "blobServiceUri")?,
+            table_endpoint: optional(Plane::Table)?,
+            file_endpoint: optional(Plane::File)?,
             blob_endpoint,
             credential: Credential::Identity { client_id },
         })
+    }
+
+    /// Takes the endpoints that `AzureWebJobsStorage__queueServiceUri` and `__tableServiceUri` name, as the host does.
+    ///
+    /// # Errors
+    /// When one is not the URL of an account.
+    pub fn with_services(self, queue: Option<&str>, table: Option<&str>) -> Result<Self, AccountError> {
+        let queue = queue.map(|it| http_url(it, "queueServiceUri")).transpose()?;
+        let table = table.map(|it| http_url(it, "tableServiceUri")).transpose()?;
+        Ok(Self {
+            queue_endpoint: queue.unwrap_or(self.queue_endpoint),
+            table_endpoint: table.or(self.table_endpoint),
+            ..self
+        })
+    }
+
+    /// Where a service listens.
+    pub fn endpoint(&self, plane: Plane) -> Option<&Url> {
+        match plane {
+            Plane::Blob => Some(&self.blob_endpoint),
+            Plane::Queue => Some(&self.queue_endpoint),
+            Plane::Table => self.table_endpoint.as_ref(),
+            Plane::File => self.file_endpoint.as_ref(),
+        }
     }
 
     /// Opens an account by its blob endpoint, with the identity signed in to the Azure CLI or a similar tool.
@@ -296,17 +348,21 @@ impl StorageAccount {
 
     /// The connection string of this account, for a process that reads `AzureWebJobsStorage`. `None` for an identity.
     pub fn connection_string(&self) -> Option<String> {
-        match &self.credential {
-            Credential::SharedKey(key) => Some(format!(
-                "DefaultEndpointsProtocol={};AccountName={};AccountKey={};BlobEndpoint={};QueueEndpoint={};",
-                self.blob_endpoint.scheme(),
-                self.name,
-                key.secret(),
-                self.blob_endpoint,
-                self.queue_endpoint
-            )),
-            _ => None,
+        let Credential::SharedKey(key) = &self.credential else { return None };
+        let mut text = format!(
+            "DefaultEndpointsProtocol={};AccountName={};AccountKey={};BlobEndpoint={};QueueEndpoint={};",
+            self.blob_endpoint.scheme(),
+            self.name,
+            key.secret(),
+            self.blob_endpoint,
+            self.queue_endpoint
+        );
+        for (field, url) in [("TableEndpoint", &self.table_endpoint), ("FileEndpoint", &self.file_endpoint)] {
+            if let Some(url) = url {
+                text += &format!("{field}={url};");
+            }
         }
+        Some(text)
     }
 
     /// A client of the blob service. Retrying is the caller's: the SDK's own retries outlast an invocation's deadline.
@@ -322,9 +378,18 @@ impl StorageAccount {
 
     /// SDK options that sign each try with the account key (if there is one) and never retry.
     pub fn client_options(&self) -> ClientOptions {
+        self.signing(Text::OfMostServices)
+    }
+
+    /// The same for requests to the table service.
+    pub(super) fn table_client_options(&self) -> ClientOptions {
+        self.signing(Text::OfTables)
+    }
+
+    fn signing(&self, text: Text) -> ClientOptions {
         let mut options = ClientOptions { retry: RetryOptions::none(), ..Default::default() };
         if let Credential::SharedKey(key) = &self.credential {
-            options.per_try_policies.push(Arc::new(SharedKey { account: self.name.clone(), key: key.clone() }));
+            options.per_try_policies.push(Arc::new(SharedKey::new(&self.name, key.clone(), text)));
         }
         options
     }
@@ -368,75 +433,6 @@ fn is_account_name(name: &str) -> bool {
 fn is_host_name(name: &str) -> bool {
     name.bytes().all(|it| it.is_ascii_alphanumeric() || matches!(it, b'-' | b'.'))
         && name.contains(|it: char| it != '.')
-}
-
-/// Signs each try with the account key, as in "Authorize with Shared Key" of the storage REST reference.
-#[derive(Debug)]
-struct SharedKey {
-    account: String,
-    key: Secret,
-}
-
-const DATE: HeaderName = HeaderName::from_static("x-ms-date");
-/// Headers whose values enter the string to sign, in its order; `content-length` is left out when it is 0.
-const SIGNED: [&str; 11] = [
-    "content-encoding",
-    "content-language",
-    "content-length",
-    "content-md5",
-    "content-type",
-    "date",
-    "if-modified-since",
-    "if-match",
-    "if-none-match",
-    "if-unmodified-since",
-    "range",
-];
-
-#[async_trait]
-impl Policy for SharedKey {
-    async fn send(&self, ctx: &Context, request: &mut Request, next: &[Arc<dyn Policy>]) -> PolicyResult {
-        request.insert_header(DATE, to_rfc7231(&clock::utc_now()));
-        let signature = hmac_sha256(&self.string_to_sign(request), &self.key)?;
-        request.insert_header(AUTHORIZATION, format!("SharedKey {}:{signature}", self.account));
-        next[0].send(ctx, request, &next[1..]).await
-    }
-}
-
-impl SharedKey {
-    fn string_to_sign(&self, request: &Request) -> String {
-        let mut headers: Vec<(&str, &str)> =
-            request.headers().iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-        headers.sort_unstable();
-        let header = |wanted: &str| headers.iter().find(|(name, _)| *name == wanted).map_or("", |(_, value)| value);
-        let length = request.body().len().filter(|it| *it > 0).map(|it| it.to_string());
-
-        let mut text = request.method().to_string();
-        for name in SIGNED {
-            text.push('\n');
-            text.push_str(match name {
-                "content-length" => length.as_deref().unwrap_or_default(),
-                _ => header(name),
-            });
-        }
-        text.push('\n');
-        for (name, value) in headers.iter().filter(|(name, _)| name.starts_with("x-ms-")) {
-            text.push_str(&format!("{name}:{}\n", value.trim()));
-        }
-        text.push_str(&canonical_resource(&self.account, request.url()));
-        text
-    }
-}
-
-fn canonical_resource(account: &str, url: &Url) -> String {
-    let mut query: Vec<(String, String)> =
-        url.query_pairs().map(|(name, value)| (name.to_lowercase(), value.into_owned())).collect();
-    query.sort();
-    let mut text = format!("/{account}{}", url.path());
-    for (name, value) in query {
-        text.push_str(&format!("\n{name}:{value}"));
-    }
-    text
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use azure_core::error::ErrorKind;
 use super::ranges::WrongAnswer;
 
 /// Longer than any code of the service.
-const LONGEST_CODE: usize = 64;
+pub(super) const LONGEST_CODE: usize = 64;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Call {

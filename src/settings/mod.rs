@@ -46,6 +46,8 @@ const fn setting(name: &'static str, default: &'static str, meaning: &'static st
 const STORAGE: &str = "AzureWebJobsStorage";
 const STORAGE_ACCOUNT: &str = "AzureWebJobsStorage__accountName";
 const STORAGE_BLOB_URI: &str = "AzureWebJobsStorage__blobServiceUri";
+const STORAGE_QUEUE_URI: &str = "AzureWebJobsStorage__queueServiceUri";
+const STORAGE_TABLE_URI: &str = "AzureWebJobsStorage__tableServiceUri";
 const STORAGE_CREDENTIAL: &str = "AzureWebJobsStorage__credential";
 const STORAGE_CLIENT_ID: &str = "AzureWebJobsStorage__clientId";
 const MAX_CONCURRENT: &str = "MAX_CONCURRENT_INVOCATIONS";
@@ -97,6 +99,8 @@ pub const SETTINGS: &[Setting] = &[
     },
     setting(STORAGE_ACCOUNT, "", "account name, when the app reaches storage with its identity"),
     setting(STORAGE_BLOB_URI, "", "blob endpoint, instead of the account name"),
+    setting(STORAGE_QUEUE_URI, "", "queue endpoint, where the blob endpoint does not lead to it"),
+    setting(STORAGE_TABLE_URI, "", "table endpoint, likewise"),
     setting(STORAGE_CREDENTIAL, "managedidentity", "the only kind of identity there is here"),
     setting(STORAGE_CLIENT_ID, "", "client id of a user-assigned identity"),
     setting(ITERATIONS, "100", "iterations of a storm whose start does not say, 1 to 100000"),
@@ -160,6 +164,9 @@ pub struct TelemetrySettings {
     pub role_instance: String,
 }
 
+/// An account, or every problem of the settings that name it; `None` where none does.
+pub type Account = Option<Result<StorageAccount, Vec<String>>>;
+
 /// Everything the handler is told from outside.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -167,6 +174,8 @@ pub struct Settings {
     pub port: u16,
     /// The blob function; `None` where the app does not have it. Then nothing here needs storage.
     pub blob: Option<BlobSettings>,
+    /// The account of `AzureWebJobsStorage`. An app without the blob function runs in any case.
+    pub storage: Account,
     pub replay: ReplaySettings,
     /// Where host.json is; `None` where nothing says so.
     pub script_root: Option<PathBuf>,
@@ -211,7 +220,8 @@ impl Settings {
     pub fn read(source: &Source, package_variant: Option<Variant>) -> Result<Self, SettingsError> {
         let mut reader = Reader { source, problems: Vec::new() };
         let port = reader.required::<u16>(env::PORT);
-        let blob = if reader.has_blob_function() { reader.blob(package_variant) } else { None };
+        let storage = reader.account();
+        let blob = if reader.has_blob_function() { reader.blob(storage.clone(), package_variant) } else { None };
         let replay = ReplaySettings {
             iterations: reader.number_or(ITERATIONS, storm::ITERATIONS, 100),
             continue_as_new_every: reader.number_or(CONTINUE_AS_NEW_EVERY, storm::CONTINUE_AS_NEW_EVERY, 0),
@@ -228,7 +238,7 @@ impl Settings {
         };
         match port {
             Some(port) if reader.problems.is_empty() => {
-                Ok(Self { port, blob, replay, script_root, hostname, invocation_deadline, telemetry })
+                Ok(Self { port, blob, storage, replay, script_root, hostname, invocation_deadline, telemetry })
             }
             _ => Err(SettingsError { problems: reader.problems }),
         }
@@ -303,28 +313,35 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn storage(&mut self) -> Option<StorageAccount> {
+    fn account(&self) -> Account {
         let (account, uri) = (self.text(STORAGE_ACCOUNT), self.text(STORAGE_BLOB_URI));
-        if let Some(kind) = self.text(STORAGE_CREDENTIAL)
-            && !kind.eq_ignore_ascii_case("managedidentity")
-        {
-            self.problem(STORAGE_CREDENTIAL, "is not managedidentity, the only kind supported");
-        }
         let (name, account) = match (self.text(STORAGE), account.or(uri)) {
             (Some(text), _) => (STORAGE, StorageAccount::from_connection_string(text)),
-            (None, Some(_)) => (
-                account.map_or(STORAGE_BLOB_URI, |_| STORAGE_ACCOUNT),
-                StorageAccount::from_identity(account, uri, self.text(STORAGE_CLIENT_ID).map(str::to_owned)),
-            ),
-            (None, None) => {
-                self.problem(
-                    STORAGE,
-                    format_args!("is not set (nor {STORAGE_ACCOUNT}): {BLOB_FUNCTION} needs storage"),
-                );
-                return None;
+            (None, Some(_)) => {
+                let client_id = self.text(STORAGE_CLIENT_ID).map(str::to_owned);
+                let by_identity = StorageAccount::from_identity(account, uri, client_id)
+                    .and_then(|it| it.with_services(self.text(STORAGE_QUEUE_URI), self.text(STORAGE_TABLE_URI)));
+                (account.map_or(STORAGE_BLOB_URI, |_| STORAGE_ACCOUNT), by_identity)
             }
+            (None, None) => return None,
         };
-        account.map_err(|cause| self.problem(name, cause)).ok()
+        let is_other = |it: &&str| !it.eq_ignore_ascii_case("managedidentity");
+        let kind = self.text(STORAGE_CREDENTIAL).filter(is_other);
+        let kind = kind.map(|_| format!("{STORAGE_CREDENTIAL} is not managedidentity, the only kind supported"));
+        match (kind, account) {
+            (None, Ok(account)) => Some(Ok(account)),
+            (kind, account) => {
+                let cause = account.err().map(|cause| format!("{name} {cause}"));
+                Some(Err(kind.into_iter().chain(cause).collect()))
+            }
+        }
+    }
+
+    /// The account, for a function that needs it.
+    fn needed(&mut self, account: Account) -> Option<StorageAccount> {
+        let unset =
+            || Err(vec![format!("{STORAGE} is not set (nor {STORAGE_ACCOUNT}): {BLOB_FUNCTION} needs storage")]);
+        account.unwrap_or_else(unset).map_err(|problems| self.problems.extend(problems)).ok()
     }
 
     /// Whether the script root has the blob function. Without a script root the app is taken to be complete.
@@ -346,8 +363,8 @@ impl<'a> Reader<'a> {
         path.and_then(|it| Some(it.split_once('/')?.0.to_owned())).unwrap_or_else(own)
     }
 
-    fn blob(&mut self, package_variant: Option<Variant>) -> Option<BlobSettings> {
-        let storage = self.storage();
+    fn blob(&mut self, account: Account, package_variant: Option<Variant>) -> Option<BlobSettings> {
+        let storage = self.needed(account);
         let concurrent = self.number(MAX_CONCURRENT, 1..=1024).map(|it| it as usize);
         let batch = self.number(BATCH_SIZE, 1..=1024).map(|it| it as usize);
         let explicit = self.auto(VARIANT, |reader| reader.optional::<Variant>(VARIANT));

@@ -55,9 +55,9 @@ fn the_three_packages_hold_what_is_deployed_and_nothing_else() {
     let scratch = Scratch::new();
     let handler = static_handler(&scratch);
     for (it, functions) in PACKAGES.iter().zip([
-        vec!["BlobBufferProcessor"],
-        vec!["BlobBufferProcessor"],
-        vec!["replay_lab_activity", "replay_status", "replay_storm_orchestrator", "start_replay_lab"],
+        vec!["BlobBufferProcessor", "storage_access"],
+        vec!["BlobBufferProcessor", "storage_access"],
+        vec!["replay_lab_activity", "replay_status", "replay_storm_orchestrator", "start_replay_lab", "storage_access"],
     ]) {
         let written = package(it, &AppSource::carried(), &handler, &scratch.path()).unwrap();
         let entries = entries(&written.path);
@@ -186,6 +186,8 @@ impl Mounted {
             .env("FUNCTIONS_CUSTOMHANDLER_PORT", port.to_string())
             .env("FUNCTIONS_APP_ROOT_PATH", &self.0)
             .env("AzureWebJobsStorage__accountName", "nowhere")
+            // There is no token to be had: no request goes to that account.
+            .envs([("IDENTITY_ENDPOINT", "http://127.0.0.1:1/token"), ("IDENTITY_HEADER", "x")])
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()

@@ -135,8 +135,7 @@ impl Azurite {
             io::ErrorKind::NotFound => AzuriteError::NotInstalled("node"),
             _ => AzuriteError::Io { doing: "start azurite".to_owned(), source },
         })?;
-        let mut azurite =
-            Self { child: Mutex::new(child), ports, account: StorageAccount::emulator(ports[0], ports[1])?, log };
+        let mut azurite = Self { child: Mutex::new(child), ports, account: StorageAccount::azurite(ports)?, log };
         azurite.ready().await?;
         Ok(azurite)
     }

@@ -61,7 +61,7 @@ Exit codes:  0 every instance completed; 1 some did not; 3 it could not run; 64 
 
     /// Without the blob function there is no worker and no storage to start.
     fn functions() -> Vec<&'static str> {
-        functions::names_of(functions::Lab::Replay)
+        functions::own_names_of(functions::Lab::Replay)
     }
 
     fn plan(&self) -> anyhow::Result<Vec<ReplayPhase>> {
