@@ -3,6 +3,7 @@
 mod access;
 mod account;
 mod calls;
+mod connection_string;
 mod failure;
 mod memory;
 mod names;
@@ -20,8 +21,9 @@ pub const INPUT_CONTAINER: &str = "input";
 pub const RESULTS_CONTAINER: &str = "results";
 
 pub use access::{AccountAccess, NO_ROLE, Outcome, Plane, PlaneAccess};
-pub use account::{AccountError, EMULATOR_ACCOUNT, EMULATOR_KEY, StorageAccount};
+pub use account::{EMULATOR_ACCOUNT, EMULATOR_KEY, StorageAccount};
 pub use calls::{CallEvent, CallObserver};
+pub use connection_string::AccountError;
 pub use memory::{BufferPool, HEAD_ROOM_BYTES, MemoryError, Reservations, reservable_bytes};
 pub use names::{LONGEST_NAME, NameError, UriError, check_name, record_name, shown};
 pub use probe::AccessProbe;

@@ -74,6 +74,7 @@ mod scripted_workspace;
 mod stage;
 mod stand_in;
 mod starter;
+mod storage_access;
 mod strangers;
 mod task_hub;
 mod tidy;

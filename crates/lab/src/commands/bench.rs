@@ -110,7 +110,7 @@ async fn run_hub(handlers: Vec<PathBuf>, mut labs: Vec<PathBuf>, instances: &[u6
 fn stage(folder: &Path, handlers: Vec<PathBuf>) -> anyhow::Result<PathBuf> {
     let handler = handlers.into_iter().next().map_or_else(|| handler::find(handler::RELEASE), Ok)?;
     AppArgs { handler: Some(handler), ..AppArgs::default() }
-        .serve_some_from(&folder.join("stage"), &functions::names_of(functions::Lab::Replay))
+        .serve_some_from(&folder.join("stage"), &functions::own_names_of(functions::Lab::Replay))
 }
 
 async fn run_exporter(handlers: Vec<PathBuf>) -> anyhow::Result<Report> {

@@ -27,7 +27,7 @@ use crate::{
         workspace::Workspace,
     },
 };
-use incident_labs::functions::{Lab, names_of};
+use incident_labs::functions::{Lab, own_names_of};
 
 /// Some could not be told, and no other was found not to fit.
 const EXIT_CANNOT_TELL: u8 = 2;
@@ -118,7 +118,7 @@ impl ReplayCheck {
     async fn start(&self, folder: &Path) -> anyhow::Result<Session> {
         let (app, stage) = (self.app.any()?, folder.join("stage"));
         let root = if app.is_own() {
-            self.app.serve_some_from(&stage, &names_of(Lab::Replay))?
+            self.app.serve_some_from(&stage, &own_names_of(Lab::Replay))?
         } else {
             self.app.serve_from(&app, &stage)?
         };

@@ -11,5 +11,6 @@ pub mod own_folder;
 pub(crate) mod proc;
 pub mod queue;
 pub mod storage;
+pub mod storage_proxy;
 pub mod terminal;
 pub mod workspace;
