@@ -7,7 +7,10 @@ use std::{fmt, sync::Arc};
 
 use azure_core::{
     credentials::{Secret, TokenCredential},
-    http::{ClientOptions, RetryOptions},
+    http::{
+        ClientOptions, Pipeline, RetryOptions,
+        policies::{Policy, auth::BearerTokenAuthorizationPolicy},
+    },
 };
 use azure_identity::{ManagedIdentityCredential, ManagedIdentityCredentialOptions, UserAssignedId};
 use azure_storage_blob::{BlobServiceClient, BlobServiceClientOptions};
@@ -25,6 +28,9 @@ pub const EMULATOR_ACCOUNT: &str = "devstoreaccount1";
 /// The emulator account's published key.
 pub const EMULATOR_KEY: &str =
     "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
+
+/// What a token for storage is for.
+const SCOPE: &str = "https://storage.azure.com/.default";
 
 /// A storage account: where its services listen, and the credential for them.
 #[derive(Clone, Debug)]
@@ -241,9 +247,15 @@ impl StorageAccount {
         self.signing(Text::OfMostServices)
     }
 
-    /// The same for requests to the table service.
-    pub(super) fn table_client_options(&self) -> ClientOptions {
-        self.signing(Text::OfTables)
+    /// Requests to a service, authorised as this account is and never retried.
+    ///
+    /// # Errors
+    /// When the environment offers no identity.
+    pub fn pipeline(&self, plane: Plane) -> azure_core::Result<Pipeline> {
+        let text = if plane == Plane::Table { Text::OfTables } else { Text::OfMostServices };
+        let bearer = self.token_credential()?.map(|it| BearerTokenAuthorizationPolicy::new(it, [SCOPE]));
+        let bearer = bearer.map(|it| Arc::new(it) as Arc<dyn Policy>).into_iter().collect();
+        Ok(Pipeline::new(None, None, self.signing(text), Vec::new(), bearer, None))
     }
 
     fn signing(&self, text: Text) -> ClientOptions {

@@ -9,13 +9,9 @@
 //! [tables]: https://learn.microsoft.com/rest/api/storageservices/authorize-with-azure-active-directory#permissions-for-table-service-operations
 //! [files]: https://learn.microsoft.com/rest/api/storageservices/authorize-with-azure-active-directory#permissions-for-file-service-operations
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
-use azure_core::http::{
-    Context, Method, Pipeline, Request, Url,
-    headers::HeaderName,
-    policies::{Policy, auth::BearerTokenAuthorizationPolicy},
-};
+use azure_core::http::{Context, Method, Pipeline, Request, Url, headers::HeaderName};
 use futures::{TryStreamExt, future::join_all};
 use tokio::time::timeout;
 use uuid::Uuid;
@@ -31,7 +27,6 @@ const TIME: Duration = Duration::from_secs(5);
 /// Of an error's body; the services' own have some hundred bytes.
 const LONGEST_BODY: usize = 16 << 10;
 const LONGEST_CAUSE: usize = 120;
-const SCOPE: &str = "https://storage.azure.com/.default";
 /// A version that all four services take tokens with ("Versioning for Azure Storage").
 const VERSION: &str = "2022-11-02";
 const ERROR_CODE: HeaderName = HeaderName::from_static("x-ms-error-code");
@@ -48,11 +43,7 @@ impl AccessProbe {
     /// # Errors
     /// When the environment offers no identity.
     pub fn new(account: StorageAccount) -> azure_core::Result<Self> {
-        let credential = account.token_credential()?;
-        let bearer = credential.map(|it| Arc::new(BearerTokenAuthorizationPolicy::new(it, [SCOPE])) as Arc<dyn Policy>);
-        let pipeline =
-            |options| Pipeline::new(None, None, options, Vec::new(), bearer.clone().into_iter().collect(), None);
-        let (pipeline, table_pipeline) = (pipeline(account.client_options()), pipeline(account.table_client_options()));
+        let (pipeline, table_pipeline) = (account.pipeline(Plane::Blob)?, account.pipeline(Plane::Table)?);
         Ok(Self { account, pipeline, table_pipeline })
     }
 

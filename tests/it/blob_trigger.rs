@@ -53,6 +53,7 @@ async fn session_with(scratch: &Scratch, echo: Echo) -> Session {
         port: Default::default(),
         pace: Pace::Quick,
         echo,
+        withheld: None,
     };
     Session::start(options).await.unwrap()
 }

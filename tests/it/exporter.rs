@@ -207,8 +207,8 @@ async fn with_the_exporter_each_line_is_in_one_place() {
     let sink = Ingestion::start(Does::Take).await;
     let connection = sink.connection_string();
     let mut handler = Handler::start(storage.storage.account(), &[(CONNECTION_STRING, &connection)]).await;
-    let rows = sink.eventually("MessageData", 2).await;
-    let up = rows.iter().find(|it| it["data"]["baseData"]["message"] == "worker is up").unwrap();
+    let is_up = |it: &Value| it["data"]["baseData"]["message"] == "worker is up";
+    let up = eventually(SOON, async || sink.of("MessageData").into_iter().find(is_up)).await;
     let pid = up["data"]["baseData"]["properties"]["worker.pid"].as_str().unwrap().parse().unwrap();
     send_signal(pid, Signal::KILL);
     handler.line("err", "warn: Restarting").await;
@@ -430,8 +430,8 @@ async fn a_dead_workers_open_calls_are_failed_dependencies() {
     proxy.stall_bodies();
     let connection = sink.connection_string();
     let handler = Handler::start(proxy.account(), &[(CONNECTION_STRING, &connection)]).await;
-    let rows = sink.eventually("MessageData", 2).await;
-    let up = rows.iter().find(|it| it["data"]["baseData"]["message"] == "worker is up").unwrap();
+    let is_up = |it: &Value| it["data"]["baseData"]["message"] == "worker is up";
+    let up = eventually(SOON, async || sink.of("MessageData").into_iter().find(is_up)).await;
     let pid = up["data"]["baseData"]["properties"]["worker.pid"].as_str().unwrap().parse().unwrap();
     let (reply, ()) = tokio::join!(handler.invoke("a"), async {
         eventually(SOON, || async { (proxy.stalled() == 1).then_some(()) }).await;

@@ -66,6 +66,7 @@ mod replay_check;
 mod replay_verdict;
 mod report;
 mod restart;
+mod roles;
 mod run_oom;
 mod run_replay;
 mod scripted_azure;

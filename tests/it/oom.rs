@@ -43,6 +43,7 @@ async fn session(scratch: &Scratch) -> Session {
         port: Default::default(),
         pace: Pace::Quick,
         echo: None,
+        withheld: None,
     };
     Session::start(options).await.unwrap()
 }

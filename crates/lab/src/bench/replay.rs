@@ -157,6 +157,7 @@ impl ReplayBench {
             pace: Pace::Quick,
             port: HttpPort::Free,
             echo: None,
+            withheld: None,
         })
         .await?;
         let out = session.folder.path().join("load");

@@ -110,6 +110,7 @@ impl Process {
             pace: Pace::Quick,
             port: HttpPort::Free,
             echo: None,
+            withheld: None,
         };
         let session = Session::start(options).await?;
         let outcome = tokio::select! {

@@ -129,6 +129,7 @@ impl ReplayCheck {
             pace: Pace::Quick,
             port: HttpPort::Free,
             echo: None,
+            withheld: None,
         })
         .await
     }

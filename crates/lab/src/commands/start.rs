@@ -99,6 +99,7 @@ impl Start {
             pace: self.pace,
             port: self.port.map_or(HttpPort::Usual, HttpPort::Given),
             echo: console(),
+            withheld: None,
         })
     }
 }

@@ -90,6 +90,7 @@ impl Platform for LocalPlatform {
             pace: self.pace,
             port: HttpPort::Free,
             echo: None,
+            withheld: None,
         };
         Ok(Box::new(Session::start(options).await?))
     }

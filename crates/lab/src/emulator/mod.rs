@@ -3,6 +3,7 @@
 pub mod blob_trigger;
 pub mod host;
 pub mod http_trigger;
+mod hub_tables;
 pub mod listener;
 pub mod local;
 pub mod session;

@@ -10,6 +10,7 @@ use super::{
     blob_trigger::{BlobTrigger, TriggerParts, TriggerSettings},
     host::{Echo, Host, HostLog, HostOptions, Identity, Level, Lifecycle},
     http_trigger::HttpFunctions,
+    hub_tables::HubTables,
     surroundings::{check, preview, provide},
     task_hub::TaskHub,
 };
@@ -20,6 +21,7 @@ use crate::{
     machine::{
         azurite::{Azurite, Ports},
         storage::Storage,
+        storage_proxy::{StorageProxy, Withheld},
         workspace::Workspace,
     },
 };
@@ -46,6 +48,8 @@ pub struct SessionOptions {
     pub port: HttpPort,
     /// Called for each line of the host's log.
     pub echo: Echo,
+    /// Roles to withhold: the app then reaches storage through a proxy.
+    pub withheld: Option<Withheld>,
 }
 
 impl std::fmt::Debug for SessionOptions {
@@ -65,6 +69,7 @@ pub struct Session {
     /// Where the handler's telemetry goes, unless the app's own settings send it elsewhere.
     pub telemetry: Collector,
     pub sends_telemetry_elsewhere: bool,
+    proxy: Option<StorageProxy>,
     lifecycle: Lifecycle,
 }
 
@@ -72,7 +77,7 @@ pub struct Session {
 #[derive(Debug)]
 pub struct Blobs {
     pub azurite: Azurite,
-    /// Clients of that storage.
+    /// Clients of that storage, with every right.
     pub storage: Storage,
     pub trigger: BlobTrigger,
     /// Containers blobs are looked for in.
@@ -87,7 +92,7 @@ impl Session {
     /// # Errors
     /// What could not be started.
     pub async fn start(options: SessionOptions) -> anyhow::Result<Self> {
-        let SessionOptions { folder, script_root, containers, pace, port, echo } = options;
+        let SessionOptions { folder, script_root, containers, pace, port, echo, withheld } = options;
         let listener = port.listen().await?;
         let port = listener.local_addr()?.port();
         let previewed = preview(&script_root, port)?;
@@ -95,6 +100,12 @@ impl Session {
         check(&previewed, &functions)?;
         HostOptions::new(&previewed)?.check_executable(&previewed)?;
         let azurite = if functions.is_empty() { None } else { Some(Azurite::start(&folder, Ports::Free).await?) };
+        let proxy = match (&azurite, withheld) {
+            (Some(azurite), Some(withheld)) => Some(StorageProxy::start(azurite.account(), withheld).await?),
+            _ => None,
+        };
+        // The app's way to storage, and the host's on its behalf.
+        let account = proxy.as_ref().map(StorageProxy::account).or(azurite.as_ref().map(Azurite::account)).cloned();
         let tables = Tables::open(&folder.tables()).context("open the tables")?;
         let places = [(script_root.path(), "<app>"), (folder.path(), "<work>"), (Path::new(CGROUPS), "<cgroup>")];
         // Tables of the work folder are for the person at this machine; others are a run's evidence.
@@ -106,7 +117,7 @@ impl Session {
         // As app settings send an app's telemetry on Azure.
         let here = (CONNECTION_STRING.to_owned(), telemetry.connection_string());
         let script_root = script_root.with_settings((!sends_telemetry_elsewhere).then_some(here));
-        let root = provide(script_root, &folder, azurite.as_ref(), port).resolved()?;
+        let root = provide(script_root, &folder, account.as_ref(), port).resolved()?;
         let mut host_options = HostOptions::new(&root)?;
         // The handler's rows and the host's are joined by the ids that the host sends only then.
         host_options.telemetry_configured = true;
@@ -117,6 +128,11 @@ impl Session {
         let lifecycle = Lifecycle::begin(&log, &root)?;
         let host =
             Host::start(host_options, log.clone()).await.context("find a free port on 127.0.0.1 for the handler")?;
+        if let Some(proxy) = &proxy
+            && let Some(hub) = HubTables::of(&root, proxy.account())?
+        {
+            hub.provide(&listener, &log).await?;
+        }
         let parts = HttpParts {
             hub_file: folder.task_hub(),
             host: host.clone(),
@@ -126,13 +142,13 @@ impl Session {
         };
         let http = HttpHost::start(listener, &root, parts)?;
         lifecycle.initialized(&HttpFunctions::new(&root).mapped());
-        let blobs = match azurite {
+        let blobs = match azurite.zip(account) {
             None => None,
-            Some(azurite) => {
+            Some((azurite, account)) => {
                 let settings = TriggerSettings::new(&root, pace)?;
                 let parts = TriggerParts {
                     functions,
-                    storage: Storage::open(azurite.account())?,
+                    storage: Storage::open(&account)?,
                     host: host.clone(),
                     log,
                     journal: folder.journal(),
@@ -141,7 +157,7 @@ impl Session {
             }
         };
         lifecycle.started();
-        Ok(Self { folder, host, http, blobs, telemetry, sends_telemetry_elsewhere, lifecycle })
+        Ok(Self { folder, host, http, blobs, telemetry, sends_telemetry_elsewhere, proxy, lifecycle })
     }
 
     /// Storage and trigger.
@@ -193,6 +209,9 @@ impl Session {
         all_sent(&self.telemetry).await;
         self.host.shutdown().await;
         self.telemetry.stop().await;
+        if let Some(proxy) = self.proxy {
+            let _ = timeout(drain, proxy.stop()).await;
+        }
         if let Some(blobs) = self.blobs {
             blobs.azurite.stop().await;
         }
@@ -211,7 +230,8 @@ impl Blobs {
         parts: TriggerParts,
         settings: TriggerSettings,
     ) -> anyhow::Result<Self> {
-        let storage = parts.storage.clone();
+        // Containers are the template's, and what a lab does with storage is the operator's: neither takes the app's roles.
+        let storage = Storage::open(azurite.account())?;
         let inputs: Vec<String> = parts.functions.iter().map(|it| it.path.container.clone()).collect();
         for container in inputs.iter().chain(&containers) {
             storage.ensure_container(container).await?;

@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::{host::APP_NAME, http_trigger::HttpFunctions};
 use crate::{
     app::{AppError, FunctionJson, ScriptRoot, blob_trigger::BlobFunction},
-    machine::{azurite::Azurite, workspace::Workspace},
+    machine::workspace::Workspace,
 };
 use incident_labs::{blob::StorageAccount, settings::SITE_NAME};
 
@@ -42,8 +42,8 @@ fn of_platform(port: u16) -> [(String, String); 3] {
 }
 
 /// Adds the platform's settings: below the app's own, except that development storage is this session's.
-pub(super) fn provide(root: ScriptRoot, folder: &Workspace, azurite: Option<&Azurite>, port: u16) -> ScriptRoot {
-    let connection = azurite.and_then(|it| it.account().connection_string());
+pub(super) fn provide(root: ScriptRoot, folder: &Workspace, account: Option<&StorageAccount>, port: u16) -> ScriptRoot {
+    let connection = account.and_then(StorageAccount::connection_string);
     let storage = connection.clone().map(|it| (STORAGE.to_owned(), it));
     let root = root.with_defaults(of_platform(port).into_iter().chain(storage));
     let names = root.settings().iter().map(|it| &it.0).filter(|it| root.setting(it).is_some_and(is_local));
