@@ -5,12 +5,16 @@ use std::{
     fs::{self, File},
 };
 
-use lab::ingestion::{Envelope, rows_of};
+use incident_labs::functions;
+use lab::{
+    app::{AppSource, stage::stage_some},
+    ingestion::{Envelope, rows_of},
+};
 use serde_json::{Value, json};
 
 use crate::{
     handler::{SOON, http_client},
-    harness::{LabProcess, Scratch},
+    harness::{HANDLER, LabProcess, Scratch},
     ingestion::recording,
     queries::{ask, column, recorded},
     tidy::root,
@@ -123,8 +127,12 @@ async fn of_the_stand_in(scratch: &Scratch) -> Vec<(&'static str, Value)> {
     let folder = scratch.path().join("run");
     let file = scratch.path().join("large");
     File::create(&file).unwrap().set_len(150 << 20).unwrap();
-    let settings = ["--preset", "buffering", "--set", "WORKER_MEMORY_LIMIT_MIB=64"];
-    let lab = LabProcess::start(&folder, &settings).await;
+    // The app as it was recorded.
+    let (stage, all) = (scratch.path().join("stage"), functions::names());
+    let some: Vec<&str> = all.iter().copied().filter(|it| *it != functions::ACCESS_FUNCTION).collect();
+    stage_some(&AppSource::carried(), HANDLER.as_ref(), &stage, &all, &some).unwrap();
+    let settings = ["--preset", "buffering", "--set", "WORKER_MEMORY_LIMIT_MIB=64", "--script-root"];
+    let lab = LabProcess::serve(&folder, &[&settings[..], &[stage.to_str().unwrap()]].concat()).await;
     lab.storage.put("input", "a (b): 'c', Id=#1", "1", None).await.unwrap();
     lab.storage.upload("input", "large", &file).await.unwrap();
     let start = format!("{}/api/durable/start-replay-lab?code=hunter2", lab.http_url());
