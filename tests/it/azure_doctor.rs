@@ -254,7 +254,9 @@ async fn a_missing_table_role_is_told_in_the_guides_words_and_with_the_command_t
                         Contributor";
             let older = "Storage access: table allowed";
             let blob = "Storage access: blob allowed";
-            it.body["tables"][0]["rows"] = json!([["2026-01-01T00:00:02Z", line], ["2026-01-01T00:00:02Z", blob], ["2026-01-01T00:00:01Z", older]]);
+            let rows = [(1, older), (2, blob), (2, line)];
+            it.body["tables"][0]["rows"] =
+                rows.map(|(second, line)| json!([format!("2026-01-01T00:00:0{second}Z"), line])).into_iter().collect();
         });
     let endpoints = ScriptedAzure::start().await;
     app.on(&endpoints);

@@ -6,6 +6,7 @@ mod azure_client;
 mod azure_deploy;
 mod azure_doctor;
 mod azure_harvest;
+mod azure_page;
 mod azure_prices;
 mod azure_run;
 mod azurite;

@@ -221,10 +221,11 @@ impl Deploy {
             allowed_addresses: self.allowed_addresses.clone(),
             daily_quota_gb: self.daily_quota_gb,
         };
-        let template =
-            if self.plan { "{what az bicep build makes of infra/main.bicep}".into() } else { self.template().await? };
-        let call = deploy::template_call(&self.resource_group, template, &parameters);
-        progress.begin(2, &call.why, call.az.as_deref().unwrap_or_default());
+        let group = &self.resource_group;
+        let planned =
+            deploy::template_call(group, "{what az bicep build makes of infra/main.bicep}".into(), &parameters);
+        progress.begin(2, &planned.why, planned.az.as_deref().unwrap_or_default());
+        let call = if self.plan { planned } else { deploy::template_call(group, self.template().await?, &parameters) };
         watched(&call.why, azure.send(&call)).await.with_context(|| {
             format!("see az deployment operation group list --resource-group {group} --name {}", deploy::DEPLOYMENT)
         })?;

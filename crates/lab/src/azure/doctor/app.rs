@@ -10,7 +10,7 @@ use crate::{
     azure::{error::AzureError, site::BUNDLE},
     doctor::{Finding, State},
 };
-use incident_labs::functions::{Lab, names_of};
+use incident_labs::functions::{Lab, own_names_of};
 
 /// Its versions that host.json asks for.
 const BUNDLE_RANGE: ([u64; 3], [u64; 3]) = ([4, 22, 0], [5, 0, 0]);
@@ -217,7 +217,7 @@ impl Examiner<'_> {
 
 /// Which of the labs' packages it is; what is wrong where it is none.
 fn indexed(names: &BTreeSet<String>, host: Option<&Value>) -> Result<Finding, String> {
-    let missing = |lab: Lab| -> Vec<&str> { names_of(lab).into_iter().filter(|it| !names.contains(*it)).collect() };
+    let missing = |lab: Lab| -> Vec<&str> { own_names_of(lab).into_iter().filter(|it| !names.contains(*it)).collect() };
     let (oom, replay) = (missing(Lab::Oom), missing(Lab::Replay));
     if names.is_empty() {
         let is_running = host.is_some_and(|it| it["state"] == "Running");
@@ -237,7 +237,7 @@ fn indexed(names: &BTreeSet<String>, host: Option<&Value>) -> Result<Finding, St
         (true, false) => Ok(Finding::ok("functions.indexed", "those of the OOM lab's package").hinders(REPLAY)),
         (false, true) => Ok(Finding::ok("functions.indexed", "those of the replay lab's package").hinders(OOM)),
         (false, false) => {
-            let least = if replay.len() < names_of(Lab::Replay).len() { &replay } else { &oom };
+            let least = if replay.len() < own_names_of(Lab::Replay).len() { &replay } else { &oom };
             Err(format!(
                 "the package is not the labs' own, or only part of it was indexed: {} missing",
                 least.join(", ")

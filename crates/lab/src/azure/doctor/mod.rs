@@ -73,7 +73,7 @@ impl Examiner<'_> {
         }
         let found = self.telemetry(settings.as_ref(), identity.as_ref(), workspace).await?;
         let workspace = workspace.map(str::to_owned).or(found);
-        self.planes(workspace.as_deref()).await?;
+        self.planes(account.as_deref(), identity.as_ref(), workspace.as_deref()).await?;
         self.operator(account.as_deref(), workspace.as_deref()).await
     }
 

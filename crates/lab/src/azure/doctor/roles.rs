@@ -78,18 +78,11 @@ impl Role {
     pub(super) fn state(&self) -> State {
         if self.hinders.is_empty() { State::Warning } else { State::Problem }
     }
-
-    /// What breaks where a data plane refuses the app, and what mends it.
-    pub(super) fn refused(&self, finding: Finding) -> Finding {
-        let mend =
-            format!("give the identity {}, as the finding role.{} says, and wait: --wait", self.name, self.plane);
-        finding.hinders(self.hinders).breaks(self.breaks).mend(mend)
-    }
 }
 
 /// The identity the app reaches storage as.
 pub(super) struct Identity {
-    principal: String,
+    pub(super) principal: String,
 }
 
 impl Examiner<'_> {
