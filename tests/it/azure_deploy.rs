@@ -9,6 +9,7 @@ use std::{
 };
 
 use http::Method;
+use incident_labs::settings::process_environment;
 use lab::app::{
     AppSource,
     package::{PACKAGES, package},
@@ -55,7 +56,7 @@ impl Desk {
 
     fn lab(&self, endpoints: &ScriptedAzure, arguments: &[&str]) -> Command {
         let mut command = Command::new(&*LAB);
-        let path = std::env::var("PATH").unwrap();
+        let path = &process_environment()["PATH"];
         command.args(arguments).args(["--subscription", SUBSCRIPTION]).env("INCIDENT_LAB_AZURE", &endpoints.url);
         command.env("PATH", format!("{}:{path}", self.path("bin").display())).kill_on_drop(true);
         command

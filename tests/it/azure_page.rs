@@ -3,6 +3,7 @@
 
 use std::{fs, os::unix::fs::PermissionsExt, process::Stdio};
 
+use incident_labs::settings::process_environment;
 use tokio::process::Command;
 
 use crate::{
@@ -82,7 +83,7 @@ async fn the_page_runs_from_az_login_to_the_end_of_the_group() {
         script += &format!("echo '=== {number}'\n{command}\n");
     }
     let endpoints = ready(DeployedApp::healthy()).await;
-    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
+    let path = format!("{}:{}", bin.display(), process_environment()["PATH"]);
     let output = Command::new("bash")
         .args(["-c", &script])
         .current_dir(scratch.path())

@@ -32,7 +32,7 @@ impl Plan {
         let width = self.calls.len().to_string().len();
         let indent = " ".repeat(width + 2);
         let step = |(number, call): (usize, &PlannedCall)| {
-            let again = if call.repeats { ", until it is so" } else { "" };
+            let again = if call.repeats { " (as often as it takes, or not at all)" } else { "" };
             let mut text = format!("{number:>width$}. {}{again}\n{indent}{} {}", call.why, call.method, call.url);
             if let Some(body) = &call.body {
                 text += &format!("\n{indent}{body}");
@@ -62,7 +62,7 @@ mod tests {
             az: Some("az ask".to_owned()),
             repeats: true,
         };
-        let want = "1. ask, until it is so\n   POST https://a/b\n   {\"query\":\"requests\"}\n   $ az ask";
+        let want = "1. ask (as often as it takes, or not at all)\n   POST https://a/b\n   {\"query\":\"requests\"}\n   $ az ask";
         assert_eq!(Plan { calls: vec![call] }.render(), want);
     }
 }

@@ -66,7 +66,7 @@ pub struct Deploy {
     #[arg(long, value_name = "CIDR", value_delimiter = ',', required = true, value_parser = range)]
     allowed_addresses: Vec<String>,
     /// Object id of the user who sends the load [default: yours].
-    #[arg(long, value_name = "ID", value_parser = super::on_azure::workspace_id)]
+    #[arg(long, value_name = "ID", value_parser = super::on_azure::guid)]
     operator: Option<String>,
     /// GB of telemetry a day that the workspace takes.
     #[arg(long, value_name = "GB", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]

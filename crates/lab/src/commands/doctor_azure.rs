@@ -32,7 +32,7 @@ pub struct OnAzure {
     #[command(flatten)]
     subscription: Subscription,
     /// The workspace's id (customerId), where Application Insights does not lead to it.
-    #[arg(long, value_name = "ID", value_parser = super::on_azure::workspace_id, requires = "app")]
+    #[arg(long, value_name = "ID", value_parser = super::on_azure::guid, requires = "app")]
     workspace: Option<String>,
     /// Look again until nothing is refused, for so many seconds at most: a role takes 32 to 105 s to spread.
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "600", requires = "app")]

@@ -13,7 +13,7 @@ use crate::{
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct Subscription {
     /// Id of the subscription; else AZURE_SUBSCRIPTION_ID, else the one `az account set` chose.
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", value_parser = guid)]
     subscription: Option<String>,
 }
 
@@ -27,13 +27,17 @@ impl Subscription {
     }
 }
 
-/// Reads a workspace's id: a GUID, as it becomes part of a URL.
+/// Reads an id, which becomes part of a URL.
 ///
 /// # Errors
 /// When it is none.
-pub fn workspace_id(text: &str) -> Result<String, String> {
+pub fn guid(text: &str) -> Result<String, String> {
     let is_id = text.len() == 36 && text.chars().all(|it| it.is_ascii_hexdigit() || it == '-');
-    if is_id { Ok(text.to_lowercase()) } else { Err("must be the workspace's id (customerId), a GUID".to_owned()) }
+    if is_id {
+        Ok(text.to_lowercase())
+    } else {
+        Err("must be an id: a GUID, as 00000000-0000-0000-0000-000000000000".to_owned())
+    }
 }
 
 /// Prints a plan.

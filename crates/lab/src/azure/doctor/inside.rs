@@ -52,9 +52,8 @@ impl Examiner<'_> {
             }
             Err(error) => error.status().map_or_else(|| error.to_string(), |it| format!("it answered {}", it.as_u16())),
         };
-        match self.lines(workspace, &why).await? {
-            Some(lines) => self.tried(&planes::told(account, lines.iter().map(String::as_str)), identity),
-            None => {}
+        if let Some(lines) = self.lines(workspace, &why).await? {
+            self.tried(&planes::told(account, lines.iter().map(String::as_str)), identity);
         }
         Ok(())
     }
