@@ -1,6 +1,7 @@
 //! The cgroups workers run in: where they may be made, what they are called, and that none is left behind.
 
 use std::{
+    collections::BTreeSet,
     fs, io,
     path::{Path, PathBuf},
 };
@@ -22,7 +23,6 @@ pub(super) fn own_v1() -> Option<Group> {
 
 /// Makes the cgroup of this process's worker and sets it up; nothing is left where that fails.
 pub fn make(parent: &Path, configure: impl Fn(&Path) -> io::Result<()>) -> Option<PathBuf> {
-    remove_leftovers();
     let path = parent.join(format!("{PREFIX}{}", std::process::id()));
     fs::create_dir(&path).ok()?;
     if configure(&path).is_err() {
@@ -33,12 +33,15 @@ pub fn make(parent: &Path, configure: impl Fn(&Path) -> io::Result<()>) -> Optio
 }
 
 /// Removes the cgroups of fronts that were killed and could not do it themselves; says how many still hold a process.
+pub fn remove_leftovers() -> usize {
+    leftovers().iter().filter(|it| fs::remove_dir(it).is_err() && it.exists()).count()
+}
+
+/// Cgroups of fronts that are gone, each once.
 ///
 /// Looked at are our own cgroup, its parent and its siblings: each terminal or service may have one.
-pub fn remove_leftovers() -> usize {
-    let left = near().filter(|it| is_leftover(it)).filter(|it| fs::remove_dir(it).is_err());
-    // One that is seen twice is gone the second time.
-    left.filter(|it| it.exists()).count()
+pub fn leftovers() -> BTreeSet<PathBuf> {
+    near().filter(|it| is_leftover(it)).collect()
 }
 
 /// What the kernel tells of a worker's cgroup.

@@ -31,6 +31,27 @@ enum Mechanism {
     FrontWatch,
 }
 
+/// What enforces a memory limit.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Enforcer {
+    CgroupV2,
+    CgroupV1,
+    SystemdScope,
+    /// The front itself.
+    FrontWatch,
+}
+
+impl fmt::Display for Enforcer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::CgroupV2 => "cgroup v2",
+            Self::CgroupV1 => "cgroup v1",
+            Self::SystemdScope => "a systemd scope",
+            Self::FrontWatch => "the front watching at 20 Hz: no memory cgroup can be written here",
+        })
+    }
+}
+
 /// What the kernel has counted so far, to tell a later kill from it.
 #[derive(Debug)]
 pub(super) struct Counted {
@@ -46,7 +67,8 @@ const MOST_USED: &str = "memory.max_usage_in_bytes";
 const CHARGED_AT_ONCE_BYTES: u64 = 64 * 4096;
 
 impl MemoryLimit {
-    /// Takes `setting`, or what the machine allows if that is less, and prepares the best enforcement there is.
+    /// Takes `setting`, or what the machine allows if that is less, and prepares the best enforcement there is. Removes nothing
+    /// that another front has left.
     pub(super) async fn establish(setting: Option<u64>) -> Self {
         let Available { bytes, by, unread } = group::available(Path::new("/"));
         for line in unread {
@@ -71,7 +93,16 @@ impl MemoryLimit {
 
     /// Whether the front itself has to kill a worker above the limit.
     pub(super) fn is_watched_by_front(&self) -> bool {
-        matches!(self.mechanism, Mechanism::FrontWatch)
+        self.enforcer() == Enforcer::FrontWatch
+    }
+
+    pub(super) fn enforcer(&self) -> Enforcer {
+        match self.mechanism {
+            Mechanism::CgroupV2(_) => Enforcer::CgroupV2,
+            Mechanism::CgroupV1(_) => Enforcer::CgroupV1,
+            Mechanism::SystemdScope => Enforcer::SystemdScope,
+            Mechanism::FrontWatch => Enforcer::FrontWatch,
+        }
     }
 
     /// The command that starts the worker under this limit; arguments of the worker follow.
@@ -155,14 +186,8 @@ impl MemoryLimit {
 
 impl fmt::Display for MemoryLimit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let by = match self.mechanism {
-            Mechanism::CgroupV2(_) => "cgroup v2",
-            Mechanism::CgroupV1(_) => "cgroup v1",
-            Mechanism::SystemdScope => "a systemd scope",
-            Mechanism::FrontWatch => "the front watching at 20 Hz: no memory cgroup can be written here",
-        };
         let from = self.by.as_ref().map(|it| format!(" ({it})")).unwrap_or_default();
-        write!(f, "{} MiB{from}, enforced by {by}", self.bytes >> 20)
+        write!(f, "{} MiB{from}, enforced by {}", self.bytes >> 20, self.enforcer())
     }
 }
 

@@ -11,6 +11,7 @@ pub mod group;
 mod limit;
 mod memory;
 pub mod process;
+pub mod proof;
 mod protocol;
 mod supervisor;
 

@@ -19,7 +19,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    FAREWELL,
+    FAREWELL, cgroup,
     connection::Connection,
     environment::of_worker,
     limit::{Counted, MemoryLimit},
@@ -32,7 +32,7 @@ use custom_handler::{console, exit_code};
 const PING_EVERY: Duration = Duration::from_secs(1);
 /// Silence after which a worker counts as hung.
 const LONGEST_SILENCE: Duration = Duration::from_secs(10);
-const SAMPLE_EVERY: Duration = Duration::from_millis(50);
+pub(super) const SAMPLE_EVERY: Duration = Duration::from_millis(50);
 const SAMPLES_PER_ROW: u32 = 20;
 /// Time for a worker to have its threads and limits.
 const START_TIME: Duration = Duration::from_secs(30);
@@ -41,7 +41,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// A worker that lived this long was healthy: its end is a first one again.
 const HEALTHY: Duration = Duration::from_secs(60);
 /// Exit code of a process that was killed: 128 + SIGKILL.
-const KILLED: i32 = 137;
+pub(super) const KILLED: i32 = 137;
 
 /// Application Insights turns a gauge of this name into a performanceCounters row, category Process.
 const PRIVATE_BYTES: &str = r"\Process(??APP_WIN32_PROC??)\Private Bytes";
@@ -79,6 +79,7 @@ enum End {
 
 impl Supervisor {
     pub(super) async fn run(self) {
+        cgroup::remove_leftovers();
         let mut limit = MemoryLimit::establish(self.limit_setting).await;
         tracing::info!("worker memory limit {limit}");
         let mut pauses = Pauses::default();
@@ -311,7 +312,7 @@ fn emit(worker_bytes: u64, front: &mut PrivateBytes) {
     tracing::info!(target: "gauge", of = "memory", { FRONT_BYTES } = front_bytes, { PRIVATE_BYTES } = worker_bytes);
 }
 
-fn kill(pid: u32) {
+pub(super) fn kill(pid: u32) {
     if let Some(pid) = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw) {
         let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
     }

@@ -31,10 +31,10 @@ use crate::{
 };
 
 /// A file system of a few MiB. Its mount ends with the test.
-struct Disk(PathBuf);
+pub(crate) struct Disk(PathBuf);
 
 impl Disk {
-    fn mount(path: PathBuf, mib: usize) -> Self {
+    pub(crate) fn mount(path: PathBuf, mib: usize) -> Self {
         fs::create_dir_all(&path).unwrap();
         let status =
             Command::new("mount").args(["-t", "tmpfs", "-o", &format!("size={mib}m"), "none"]).arg(&path).status();

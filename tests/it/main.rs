@@ -17,6 +17,7 @@ mod compare;
 mod decoded;
 mod deployed_app;
 mod diagnose;
+mod doctor;
 mod dotnet_files;
 mod durable_functions;
 mod elsewhere;

@@ -59,13 +59,13 @@ fn the_smallest_limit_counts_and_its_group_is_named_on_every_recorded_machine() 
 }
 
 /// A group with a limit, and one without in it. Both are gone when it is dropped, with all that was made in them.
-struct Groups {
+pub(crate) struct Groups {
     outer: PathBuf,
-    inner: PathBuf,
+    pub(crate) inner: PathBuf,
 }
 
 impl Groups {
-    fn make(limit_bytes: u64) -> Self {
+    pub(crate) fn make(limit_bytes: u64) -> Self {
         let own = [Version::V1, Version::V2].map(|it| group::find(Path::new("/"), it, &mut Vec::new()));
         // A group with processes cannot hand the controller of version 2 down; the top of the hierarchy can.
         let places = own.iter().flatten().flat_map(|it| [it.path.clone(), it.top.clone()]);

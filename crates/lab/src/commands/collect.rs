@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// Always the same, so that local.settings.json needs its line once.
-const PORT: u16 = 7078;
+pub(super) const PORT: u16 = 7078;
 const PACE: Duration = Duration::from_secs(1);
 /// Longest first line of a file that is looked at.
 const LOOKED_AT: u64 = 64 << 20;

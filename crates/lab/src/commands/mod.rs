@@ -62,6 +62,8 @@ pub enum Command {
     Import(import::Import),
     Report(report::Report),
     Compare(compare::Compare),
+    #[command(hide = true)]
+    TakeMemory(doctor::TakeMemory),
 }
 
 impl Command {
@@ -92,6 +94,7 @@ impl Command {
             Self::Import(it) => it.run(),
             Self::Report(it) => it.run(),
             Self::Compare(it) => it.run(),
+            Self::TakeMemory(it) => it.run(),
         }
     }
 }

@@ -1,9 +1,6 @@
 //! `lab package`: makes the zips that are deployed, or looks into one.
 
-use std::{
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 
@@ -15,11 +12,9 @@ use crate::{
         exit::{EXIT_OK, EXIT_WRONG},
         own_folder::{self, OwnFolder, Purpose},
         terminal::out,
+        toolchain::{self, INSTALL_STATIC, STATIC},
     },
 };
-
-/// Static, so that it runs whatever C library the platform has.
-const TARGET: &str = "x86_64-unknown-linux-musl";
 
 /// Make the zips a Functions app is deployed from: the OOM lab's two, and the replay lab's.
 #[derive(Debug, clap::Args)]
@@ -97,14 +92,9 @@ fn build() -> anyhow::Result<PathBuf> {
     let checkout = checkout::find().context(
         "a static handler is built in a checkout of the project: run the lab there, or give one with --handler",
     )?;
-    let rustc = Command::new("rustc").args(["--print", "target-libdir", "--target", TARGET]).output();
-    let libdir = rustc.ok().and_then(|it| String::from_utf8(it.stdout).ok()).unwrap_or_default();
-    if !Path::new(libdir.trim()).is_dir() {
-        bail!(
-            "the Rust target {TARGET} is not installed: rustup target add {TARGET} (and apt install musl-tools), or give a handler \
-             that was built elsewhere with --handler"
-        );
+    if !toolchain::has_static_target().unwrap_or(false) {
+        bail!("the Rust target {STATIC} is not installed: {INSTALL_STATIC}");
     }
-    handler::build(&checkout, handler::RELEASE, &["--locked", "--target", TARGET])?
+    handler::build(&checkout, handler::RELEASE, &["--locked", "--target", STATIC])?
         .context("cargo is not installed (https://rustup.rs): install it, or give a handler with --handler")
 }

@@ -2,5 +2,6 @@
 
 mod finding;
 pub mod planes;
+pub mod machine;
 
 pub use finding::{Examination, Finding, State};

@@ -26,7 +26,7 @@ use custom_handler::serve_connections;
 /// Longest request body, as the host's own limit (host: `maxRequestBodySize`).
 const LONGEST_BODY_BYTES: usize = 100 << 20;
 /// Where Core Tools listens.
-const USUAL_PORT: u16 = 7071;
+pub const USUAL_PORT: u16 = 7071;
 
 /// Which port to listen on.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]

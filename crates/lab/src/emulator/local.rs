@@ -62,8 +62,18 @@ impl LocalPlatform {
     /// # Errors
     /// With the numbers.
     pub fn ensure_room(needs: Needs, work: &Path) -> Result<(), RoomError> {
-        capacity::ensure_memory(needs.what, needs.worker_bytes + AROUND_THE_WORKER)?;
-        capacity::ensure_disk(needs.what, work, needs.blob_bytes + BESIDE_THE_BLOBS)
+        capacity::ensure_memory(needs.what, Self::memory_bytes(&needs))?;
+        capacity::ensure_disk(needs.what, work, Self::disk_bytes(&needs))
+    }
+
+    /// What a run takes of this machine's memory, stand-in and storage included.
+    pub fn memory_bytes(needs: &Needs) -> u64 {
+        needs.worker_bytes + AROUND_THE_WORKER
+    }
+
+    /// What a run takes of the disk of its work folder.
+    pub fn disk_bytes(needs: &Needs) -> u64 {
+        needs.blob_bytes + BESIDE_THE_BLOBS
     }
 }
 

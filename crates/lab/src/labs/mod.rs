@@ -159,6 +159,12 @@ pub struct Entry {
     /// `lab load NAME`.
     pub load_command: fn() -> Command,
     pub load: fn(ArgMatches) -> LocalBoxFuture<'static, anyhow::Result<u8>>,
+    /// Its work folder, where the command line names no other.
+    pub work: &'static str,
+    /// Functions its app must have.
+    pub functions: fn() -> Vec<&'static str>,
+    /// What its app takes when `lab run NAME` is given no option.
+    pub needs: fn() -> anyhow::Result<Option<Needs>>,
     pub definition: Definition,
     /// See [`Lab::parameters`].
     pub parameters: fn(f64) -> BTreeMap<String, String>,
@@ -172,6 +178,13 @@ impl Entry {
             run: |matches, open| Box::pin(async move { run::run(arguments::<RunArguments<L>>(&matches)?, open).await }),
             load_command: || command::<L::Load>(L::NAME, L::LOAD_HELP),
             load: |matches| Box::pin(async move { arguments::<L::Load>(&matches)?.run().await }),
+            work: L::WORK,
+            functions: L::functions,
+            needs: || {
+                let matches = command::<RunArguments<L>>(L::NAME, L::RUN_HELP).try_get_matches_from([L::NAME])?;
+                let lab = arguments::<RunArguments<L>>(&matches)?.experiment;
+                Ok(lab.needs(&lab.plan()?))
+            },
             definition: Definition { name: L::NAME, criteria: L::CRITERIA },
             parameters: L::parameters,
         }

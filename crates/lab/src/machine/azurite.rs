@@ -33,6 +33,10 @@ const PACKAGE: &str = include_str!("../../../../infra/local/package.json");
 const PACKAGE_LOCK: &str = include_str!("../../../../infra/local/package-lock.json");
 /// The ports every storage tool tries first: blob, queue, table.
 pub const WELL_KNOWN: [u16; 3] = [10_000, 10_001, 10_002];
+/// The oldest Node.js that the lab is tested with.
+pub const OLDEST_NODE: u32 = 20;
+/// How to get Node.js and npm.
+pub const INSTALL_NODE: &str = "`apt install nodejs npm`, or see https://nodejs.org (version 20 or newer)";
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -49,7 +53,7 @@ pub enum Ports {
 #[derive(Debug, thiserror::Error)]
 pub enum AzuriteError {
     /// Node.js or npm is not installed.
-    #[error("{0} is not installed: `apt install nodejs npm`, or see https://nodejs.org (version 20 or newer)")]
+    #[error("{0} is not installed: {INSTALL_NODE}")]
     NotInstalled(&'static str),
     /// `npm ci` failed.
     #[error("`npm ci` in {} failed with {status}: its own message is above", folder.display())]
@@ -270,17 +274,43 @@ fn is_installed(home: &Path) -> bool {
         && fs::read(home.join("node_modules/azurite/package.json")).is_ok_and(pinned)
 }
 
+/// What is known of the pinned Azurite without starting or installing it.
+#[derive(Clone, Debug)]
+pub struct Installation {
+    /// The version the lab is tested with.
+    pub version: String,
+    /// The folder it is, or will be, installed in.
+    pub home: PathBuf,
+    pub is_installed: bool,
+    /// The major version of Node.js its authors ask for.
+    pub node_major: Option<u32>,
+}
+
+impl Installation {
+    /// Looks, and writes nothing.
+    ///
+    /// # Errors
+    /// When there is no folder for it.
+    pub fn find() -> io::Result<Self> {
+        let lock: serde_json::Value = serde_json::from_str(PACKAGE_LOCK).unwrap_or_default();
+        let azurite = &lock["packages"]["node_modules/azurite"];
+        let node = azurite["engines"]["node"].as_str().and_then(|it| it.strip_prefix(">="));
+        let home = home_in_checkout().map_or_else(home_in_cache, Ok)?;
+        Ok(Self {
+            version: azurite["version"].as_str().unwrap_or_default().to_owned(),
+            is_installed: is_installed(&home),
+            home,
+            node_major: node.and_then(|it| it.split('.').next()?.parse().ok()),
+        })
+    }
+}
+
 /// `infra/local` of the checkout, else a folder in the user's cache.
 fn home() -> io::Result<PathBuf> {
-    let local = checkout::find().map(|it| it.join("infra/local"));
-    if let Some(local) = local.filter(|it| it.join("package-lock.json").is_file()) {
+    if let Some(local) = home_in_checkout() {
         return Ok(local);
     }
-    let environment = process_environment();
-    let folder = |name: &str| environment.get(name).map(PathBuf::from).filter(|it| it.is_absolute());
-    let cache = folder("XDG_CACHE_HOME").or_else(|| Some(folder("HOME")?.join(".cache")));
-    let cache = cache.ok_or_else(|| io::Error::other("neither XDG_CACHE_HOME nor HOME names a folder for it"))?;
-    let home = cache.join(PROJECT).join("azurite");
+    let home = home_in_cache()?;
     fs::create_dir_all(&home)?;
     for (name, text) in [("package.json", PACKAGE), ("package-lock.json", PACKAGE_LOCK)] {
         // Left alone where it is right: another lab may be installing from it.
@@ -289,4 +319,16 @@ fn home() -> io::Result<PathBuf> {
         }
     }
     Ok(home)
+}
+
+fn home_in_checkout() -> Option<PathBuf> {
+    checkout::find().map(|it| it.join("infra/local")).filter(|it| it.join("package-lock.json").is_file())
+}
+
+fn home_in_cache() -> io::Result<PathBuf> {
+    let environment = process_environment();
+    let folder = |name: &str| environment.get(name).map(PathBuf::from).filter(|it| it.is_absolute());
+    let cache = folder("XDG_CACHE_HOME").or_else(|| Some(folder("HOME")?.join(".cache")));
+    let cache = cache.ok_or_else(|| io::Error::other("neither XDG_CACHE_HOME nor HOME names a folder for it"))?;
+    Ok(cache.join(PROJECT).join("azurite"))
 }

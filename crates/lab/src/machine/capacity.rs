@@ -34,15 +34,34 @@ pub enum RoomError {
     },
 }
 
+/// Bytes of memory that a process here could still get.
+///
+/// # Errors
+/// [`RoomError::Unknown`].
+pub fn free_memory() -> Result<u64, RoomError> {
+    let unknown = |source| RoomError::Unknown { path: proc::MEMINFO.to_owned(), source };
+    let free = proc::memory_bytes("MemAvailable").map_err(unknown)?.unwrap_or(u64::MAX);
+    // A container's group may allow less than the machine has.
+    Ok(free.min(group::available(Path::new("/")).bytes))
+}
+
+/// Bytes that are free on the disk of a folder, which need not exist yet.
+///
+/// # Errors
+/// [`RoomError::Unknown`].
+pub fn free_disk(path: &Path) -> Result<u64, RoomError> {
+    let there = existing(path);
+    let unknown = |error: rustix::io::Errno| RoomError::Unknown { path: shown(there), source: error.into() };
+    let facts = rustix::fs::statvfs(there).map_err(unknown)?;
+    Ok(facts.f_bavail * facts.f_frsize)
+}
+
 /// Refuses what would not fit into available memory.
 ///
 /// # Errors
 /// [`RoomError::Memory`], with the numbers.
 pub fn ensure_memory(what: &'static str, needed_bytes: u64) -> Result<(), RoomError> {
-    let unknown = |source| RoomError::Unknown { path: proc::MEMINFO.to_owned(), source };
-    let free = proc::memory_bytes("MemAvailable").map_err(unknown)?.unwrap_or(u64::MAX);
-    // A container's group may allow less than the machine has.
-    let available = free.min(group::available(Path::new("/")).bytes);
+    let available = free_memory()?;
     if available >= needed_bytes {
         return Ok(());
     }
@@ -54,15 +73,20 @@ pub fn ensure_memory(what: &'static str, needed_bytes: u64) -> Result<(), RoomEr
 /// # Errors
 /// [`RoomError::Disk`], with the numbers.
 pub fn ensure_disk(what: &'static str, path: &Path, needed_bytes: u64) -> Result<(), RoomError> {
-    let there = path.ancestors().find(|it| it.is_dir()).unwrap_or(Path::new("."));
-    let shown = || there.display().to_string();
-    let facts =
-        rustix::fs::statvfs(there).map_err(|error| RoomError::Unknown { path: shown(), source: error.into() })?;
-    let free = facts.f_bavail * facts.f_frsize;
+    let free = free_disk(path)?;
     if free >= needed_bytes {
         return Ok(());
     }
-    Err(RoomError::Disk { what, needed_mib: needed_bytes / MIB, available_mib: free / MIB, path: shown() })
+    let path = shown(existing(path));
+    Err(RoomError::Disk { what, needed_mib: needed_bytes / MIB, available_mib: free / MIB, path })
+}
+
+fn existing(path: &Path) -> &Path {
+    path.ancestors().find(|it| it.is_dir()).unwrap_or(Path::new("."))
+}
+
+fn shown(path: &Path) -> String {
+    path.display().to_string()
 }
 
 #[cfg(test)]

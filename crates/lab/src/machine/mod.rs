@@ -13,4 +13,5 @@ pub mod queue;
 pub mod storage;
 pub mod storage_proxy;
 pub mod terminal;
+pub mod toolchain;
 pub mod workspace;

@@ -98,6 +98,18 @@ pub fn check(path: &Path, purpose: Purpose) -> Result<(), FolderError> {
     owner(path, purpose).map(drop)
 }
 
+/// What a folder was made for, by its marker; nothing where it has none, or is reached by a link.
+///
+/// # Errors
+/// When the marker is there and cannot be read.
+pub fn purpose_of(path: &Path) -> Result<Option<Purpose>, FolderError> {
+    let is_folder = path.symlink_metadata().is_ok_and(|it| it.is_dir());
+    if !is_folder {
+        return Ok(None);
+    }
+    Ok(marker_of(path)?.map(|it| it.purpose))
+}
+
 impl OwnFolder {
     /// Creates a folder, or takes one that is empty or ours.
     ///

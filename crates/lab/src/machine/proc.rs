@@ -54,9 +54,12 @@ pub(crate) fn children(pid: u32) -> io::Result<Vec<u32>> {
 
 /// Processes, this one left out, that have `variable` (`NAME=VALUE`) in the environment they were started with.
 pub(crate) fn with_variable(variable: &str) -> Vec<u32> {
-    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
-    let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
-    pids.filter(|pid| *pid != std::process::id() && has_variable(*pid, variable.as_bytes())).collect()
+    pids().filter(|pid| *pid != std::process::id() && has_variable(*pid, variable.as_bytes())).collect()
+}
+
+fn pids() -> impl Iterator<Item = u32> {
+    let entries = fs::read_dir("/proc").into_iter().flatten();
+    entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok())
 }
 
 fn has_variable(pid: u32, variable: &[u8]) -> bool {
@@ -67,10 +70,29 @@ fn has_variable(pid: u32, variable: &[u8]) -> bool {
 /// Whether a process listens on a TCP port of loopback, or of all addresses (IPv4).
 pub(crate) fn listens(pid: u32, port: u16) -> bool {
     let sockets = fs::read_to_string(format!("/proc/{pid}/net/tcp")).unwrap_or_default();
+    let inodes: Vec<&str> = sockets.lines().filter_map(|line| listener(line, port)).collect();
+    has_socket(pid, &inodes)
+}
+
+/// Processes that listen on a TCP port, of IPv4 or IPv6: those that this user may look into.
+pub(crate) fn listeners(port: u16) -> Vec<u32> {
+    let sockets = ["tcp", "tcp6"].map(|it| fs::read_to_string(format!("/proc/net/{it}")).unwrap_or_default());
+    let inodes: Vec<&str> = sockets.iter().flat_map(|it| it.lines()).filter_map(|line| listener(line, port)).collect();
+    pids().filter(|pid| has_socket(*pid, &inodes)).collect()
+}
+
+/// Name of the program a process runs, as the kernel keeps it. Arguments may hold what is nobody's business.
+pub(crate) fn program(pid: u32) -> Option<String> {
+    Some(fs::read_to_string(format!("/proc/{pid}/comm")).ok()?.trim().to_owned()).filter(|it| !it.is_empty())
+}
+
+fn has_socket(pid: u32, inodes: &[&str]) -> bool {
     let Ok(open) = fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
-    let links: Vec<_> = open.flatten().filter_map(|it| fs::read_link(it.path()).ok()).collect();
-    let mut inodes = sockets.lines().filter_map(|line| listener(line, port));
-    inodes.any(|inode| links.iter().any(|it| it.as_os_str() == format!("socket:[{inode}]").as_str()))
+    let links = open.flatten().filter_map(|it| fs::read_link(it.path()).ok());
+    links.filter_map(|it| it.into_os_string().into_string().ok()).any(|link| {
+        let inode = link.strip_prefix("socket:[").and_then(|it| it.strip_suffix(']'));
+        inode.is_some_and(|it| inodes.contains(&it))
+    })
 }
 
 /// The inode in a line of `/proc/net/tcp`, if the line is about a listener on the port.
@@ -111,6 +133,9 @@ mod tests {
         let mut other = std::process::Command::new("sleep").arg("600").spawn().unwrap();
         assert!(listens(std::process::id(), port));
         assert!(!listens(other.id(), port), "another process");
+        assert_eq!(listeners(port), [std::process::id()]);
+        assert_eq!(program(1 << 30), None);
+        assert!(program(other.id()).is_some());
         other.kill().unwrap();
         other.wait().unwrap();
         drop(socket);

@@ -27,6 +27,7 @@ use super::{
 /// Environment variable that names the folder whose lab started a process.
 pub const MARK: &str = "INCIDENT_LAB_FOLDER";
 const FOLDERS: [&str; 3] = ["azurite", "tables", "logs"];
+const LOCK: &str = ".lock";
 const JOURNAL: &str = "processed.jsonl";
 /// The task hub's file, with what SQLite keeps beside it.
 const TASK_HUB: [&str; 3] = ["task-hub.db", "task-hub.db-wal", "task-hub.db-shm"];
@@ -84,7 +85,7 @@ impl Workspace {
         make_folders(path)?;
         let fail = |source| WorkspaceError::Io { path: path.to_owned(), source };
         let path = path.canonicalize().map_err(fail)?;
-        let lock = File::options().create(true).write(true).truncate(false).open(path.join(".lock")).map_err(fail)?;
+        let lock = File::options().create(true).write(true).truncate(false).open(path.join(LOCK)).map_err(fail)?;
         let asked = Instant::now();
         loop {
             match lock.try_lock() {
@@ -213,6 +214,23 @@ impl Workspace {
     }
 }
 
+/// Whether a lab has a folder's lock at this moment. Nothing is written, and a lab that starts meanwhile waits for this look.
+///
+/// # Errors
+/// When there is a lock file that cannot be looked at.
+pub fn is_in_use(path: &Path) -> io::Result<bool> {
+    let lock = match File::open(path.join(LOCK)) {
+        Ok(lock) => lock,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    match lock.try_lock_shared() {
+        Ok(()) => Ok(false),
+        Err(TryLockError::WouldBlock) => Ok(true),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
 fn make_folders(path: &Path) -> Result<(), WorkspaceError> {
     FOLDERS.into_iter().try_for_each(|sub| {
         let path = path.join(sub);
@@ -241,9 +259,12 @@ mod tests {
     #[tokio::test]
     async fn a_folder_serves_one_lab_at_a_time() {
         let dir = tempfile::tempdir().unwrap();
+        assert!(!is_in_use(dir.path()).unwrap());
         let first = Workspace::open(dir.path()).await.unwrap();
+        assert!(is_in_use(dir.path()).unwrap());
         assert!(matches!(Workspace::open(dir.path()).await, Err(WorkspaceError::InUse { .. })));
         drop(first);
+        assert!(!is_in_use(dir.path()).unwrap());
         Workspace::open(dir.path()).await.unwrap();
     }
 
