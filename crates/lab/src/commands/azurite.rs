@@ -1,12 +1,12 @@
 //! `lab azurite`: storage alone, on the ports every tool tries first.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, pin::pin};
 
 use anyhow::Context;
 
 use crate::machine::{
     azurite::{Azurite as Storage, Ports},
-    exit::{EXIT_OK, interrupted},
+    exit::{EXIT_OK, watch_interrupts},
     log,
     terminal::out,
     workspace::Workspace,
@@ -31,12 +31,17 @@ impl Azurite {
     pub async fn run(self) -> anyhow::Result<u8> {
         let folder = Workspace::open(&self.folder).await?;
         log::keep_in(&folder.logs());
-        let azurite = Storage::start(&folder, Ports::WellKnown).await?;
+        // From before it is there: a Ctrl-C right after the greeting must not leave it behind.
+        let mut stopped = pin!(watch_interrupts()?);
+        let azurite = tokio::select! {
+            azurite = Storage::start(&folder, Ports::WellKnown) => azurite?,
+            () = &mut stopped => return Ok(EXIT_OK),
+        };
         out("storage on 127.0.0.1, ports 10000 (blob), 10001 (queue) and 10002 (table)");
         out("connection string: UseDevelopmentStorage=true");
         out(&format!("data in {}; Ctrl-C stops it", folder.path().display()));
         tokio::select! {
-            result = interrupted() => result?,
+            () = stopped => {}
             status = azurite.ended() => {
                 let status = status.context("watch azurite")?;
                 anyhow::bail!("azurite ended with {status}: see {}", azurite.log().display());

@@ -12,7 +12,7 @@ use crate::{
         unserved,
     },
     machine::{
-        exit::{EXIT_OK, UsageError, interrupted},
+        exit::{EXIT_OK, UsageError, interrupted, watch_interrupts},
         log,
         terminal::{Paint, err, out},
         workspace::{Workspace, kill_processes_of},
@@ -60,11 +60,13 @@ impl Start {
         let options = self.options(folder)?;
         let unserved = unserved(&options.script_root);
         let session = Session::start(options).await?;
+        // From before the greeting: whoever reads it may stop the lab at once.
+        let stopped = watch_interrupts()?;
         unserved.iter().for_each(|it| out(&format!("  not served here: {it}")));
         introduce(&session, pace);
         let gave_up = tokio::select! {
             reason = session.ended() => Some(reason),
-            result = interrupted() => { result?; None }
+            () = stopped => None,
         };
         err("stopping; Ctrl-C again to stop at once");
         tokio::select! {
