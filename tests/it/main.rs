@@ -12,6 +12,7 @@ mod azure_run;
 mod azurite;
 mod blob_trigger;
 mod bundles;
+mod clean;
 mod compare;
 #[path = "../../crates/durable/tests/it/decoded.rs"]
 mod decoded;

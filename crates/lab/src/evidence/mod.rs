@@ -17,9 +17,11 @@ mod tail;
 pub mod workspace;
 
 use std::{
-    fs, io,
+    fs::{self, File, TryLockError},
+    io,
     os::unix::fs::symlink,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use serde::Serialize;
@@ -32,12 +34,18 @@ pub use numbers::percentile;
 pub use steady::{END_MONOTONIC, Steady};
 pub use tail::Tail;
 
-use crate::machine::own_folder::{OwnFolder, Purpose};
+use crate::machine::own_folder::{OwnFolder, Purpose, purpose_of};
 
-/// Folder of one run's evidence: `evidence/<lab>/<UTC time>`.
+/// The link beside the runs of a lab that leads to the newest.
+pub const LATEST: &str = "latest";
+
+/// Folder of one run's evidence: `evidence/<lab>/<UTC time>`. Until the last clone is dropped the run is under way, see
+/// [`is_under_way`].
 #[derive(Clone, Debug)]
 pub struct RunFolder {
     path: PathBuf,
+    /// Held for its lock. It is on the folder itself: a lock file would be a file of the bundle.
+    _lock: Arc<File>,
 }
 
 impl RunFolder {
@@ -53,8 +61,10 @@ impl RunFolder {
         fs::create_dir_all(&runs)?;
         let path = unused(&runs, &name);
         own(&path)?;
+        let lock = File::open(&path)?;
+        lock.try_lock_shared()?;
         point_latest(&runs, &path)?;
-        Ok(Self { path: path.canonicalize()? })
+        Ok(Self { path: path.canonicalize()?, _lock: Arc::new(lock) })
     }
 
     /// The folder itself, absolute.
@@ -74,7 +84,7 @@ impl RunFolder {
         let path = self.path.join(name);
         own(&path)?;
         fs::create_dir_all(path.join("tables"))?;
-        Ok(Self { path })
+        Ok(Self { path, _lock: Arc::clone(&self._lock) })
     }
 
     /// Writes a value as indented JSON.
@@ -83,6 +93,50 @@ impl RunFolder {
     /// When the file system refuses.
     pub fn write_json(&self, name: &str, value: &impl Serialize) -> io::Result<()> {
         fs::write(self.path.join(name), serde_json::to_vec_pretty(value)?)
+    }
+}
+
+/// Takes a run's folder for oneself, to remove it; nothing while its run is under way.
+///
+/// # Errors
+/// When it cannot be opened.
+pub fn take_ended(folder: &Path) -> io::Result<Option<File>> {
+    let lock = File::open(folder)?;
+    match lock.try_lock() {
+        Ok(()) => Ok(Some(lock)),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
+/// Whether a run still writes into its folder.
+///
+/// # Errors
+/// When it cannot be opened.
+pub fn is_under_way(folder: &Path) -> io::Result<bool> {
+    Ok(take_ended(folder)?.is_none())
+}
+
+/// Points `latest` to the newest run that is there, where it points to one that is not; removes it where none is.
+///
+/// # Errors
+/// When the folder cannot be listed, or the link not be replaced.
+pub fn mend_latest(runs: &Path) -> io::Result<()> {
+    let latest = runs.join(LATEST);
+    if !latest.symlink_metadata().is_ok_and(|it| it.is_symlink()) || latest.exists() {
+        return Ok(());
+    }
+    let mut left = Vec::new();
+    for entry in fs::read_dir(runs)? {
+        let path = entry?.path();
+        if matches!(purpose_of(&path), Ok(Some(Purpose::Evidence))) {
+            left.push(path);
+        }
+    }
+    // Names are times.
+    match left.iter().max() {
+        Some(newest) => point_latest(runs, newest),
+        None => fs::remove_file(latest),
     }
 }
 
@@ -97,7 +151,7 @@ fn unused(runs: &Path, name: &str) -> PathBuf {
 }
 
 fn point_latest(runs: &Path, path: &Path) -> io::Result<()> {
-    let latest = runs.join("latest");
+    let latest = runs.join(LATEST);
     match fs::symlink_metadata(&latest) {
         Ok(it) if it.is_symlink() => fs::remove_file(&latest)?,
         Ok(_) => {
@@ -123,6 +177,18 @@ mod tests {
         let second = RunFolder::create(base.path(), "oom", now).unwrap();
         assert!(first.path().ends_with("oom/2026-04-05T01-30-00Z"), "{first:?}");
         assert!(second.path().ends_with("oom/2026-04-05T01-30-00Z-2"), "{second:?}");
-        assert_eq!(base.path().join("oom/latest").canonicalize().unwrap(), second.path());
+        let latest = base.path().join("oom/latest");
+        assert_eq!(latest.canonicalize().unwrap(), second.path());
+
+        assert!(is_under_way(second.path()).unwrap() && take_ended(second.path()).unwrap().is_none());
+        let path = second.path().to_owned();
+        drop(second);
+        assert!(!is_under_way(&path).unwrap());
+        fs::remove_dir_all(path).unwrap();
+        mend_latest(latest.parent().unwrap()).unwrap();
+        assert_eq!(latest.canonicalize().unwrap(), first.path());
+        fs::remove_dir_all(first.path()).unwrap();
+        mend_latest(latest.parent().unwrap()).unwrap();
+        assert!(latest.symlink_metadata().is_err(), "a link to nothing");
     }
 }
