@@ -59,6 +59,8 @@ mod orphan;
 mod other_apps;
 mod output;
 mod package;
+mod page_commands;
+mod parity;
 mod process;
 mod queries;
 mod readme;

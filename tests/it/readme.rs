@@ -1,15 +1,11 @@
-//! What the Markdown files promise: the settings are the handler's own, links resolve, output fits on a page, and the runbooks'
-//! table points to what exists.
+//! What the Markdown files promise: the settings are the handler's own, links resolve, and output fits on a page.
 
-use std::{fs, process::Command};
+use std::fs;
 
 use incident_labs::settings::SETTINGS;
 use walkdir::WalkDir;
 
-use crate::{
-    harness::LAB,
-    tidy::{holds_block, root},
-};
+use crate::tidy::{holds_block, root};
 
 const START: &str = "<!-- settings: written by `UPDATE=1 cargo test readme` -->\n";
 const END: &str = "<!-- /settings -->";
@@ -30,31 +26,8 @@ fn the_settings_table_is_the_handlers_own() {
     holds_block("docs/settings.md", (START, END), &table(), "readme");
 }
 
-/// Files must exist, commands of the lab must be understood.
-#[test]
-fn what_the_runbooks_table_points_to_is_there() {
-    let page = fs::read_to_string(root().join("docs/runbooks.md")).unwrap();
-    let table = page.split_once("<!-- runbooks").unwrap().1.split_once("<!-- /runbooks -->").unwrap().0;
-    let here = table.lines().filter_map(|it| it.strip_prefix("| ")?.split(" | ").nth(2));
-    let quoted = here.flat_map(|it| it.split('`').skip(1).step_by(2)).collect::<Vec<_>>();
-    let (mut files, mut commands) = (0, 0);
-    for it in quoted {
-        let (first, _) = it.split_once('/').unwrap_or_default();
-        if ["infra", "load", "src", "functions"].contains(&first) {
-            assert!(root().join(it).exists(), "{it} does not exist");
-            files += 1;
-        } else if let Some(arguments) = it.strip_prefix("cargo lab ") {
-            let arguments = arguments.split(' ').map(|it| it.replace('…', "http://127.0.0.1"));
-            let run = Command::new(&*LAB).args(arguments).arg("--help").output().unwrap();
-            assert!(run.status.success(), "{it}: {run:?}");
-            commands += 1;
-        }
-    }
-    assert!(files > 10 && commands > 5, "{files} files, {commands} commands");
-}
-
 /// The project's own Markdown, as `(path below the root, text)`.
-fn pages() -> Vec<(String, String)> {
+pub(crate) fn pages() -> Vec<(String, String)> {
     let not_ours = ["target", "node_modules", "evidence", "artifacts"];
     let mut walk = WalkDir::new(root()).sort_by_file_name().into_iter();
     let mut pages = Vec::new();
@@ -74,10 +47,10 @@ fn pages() -> Vec<(String, String)> {
 }
 
 /// A line of Markdown with its number from 1.
-type Line<'a> = (usize, &'a str);
+pub(crate) type Line<'a> = (usize, &'a str);
 
 /// Lines of prose, and lines of code blocks with the language of their block. Fences belong to neither.
-fn split(text: &str) -> (Vec<Line<'_>>, Vec<(Line<'_>, &str)>) {
+pub(crate) fn split(text: &str) -> (Vec<Line<'_>>, Vec<(Line<'_>, &str)>) {
     let (mut prose, mut code, mut language) = (Vec::new(), Vec::new(), None);
     for (at, line) in text.lines().enumerate() {
         match (line.trim_start().strip_prefix("```"), language) {
