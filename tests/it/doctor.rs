@@ -30,6 +30,23 @@ fn doctor(folder: &Path) -> Command {
     command
 }
 
+/// A folder with room for every lab, however full the machine's own disk is. It takes memory for what is written into it alone.
+struct Roomy {
+    _disk: Disk,
+    scratch: Scratch,
+}
+
+impl Roomy {
+    fn new() -> Self {
+        let scratch = Scratch::new();
+        Self { _disk: Disk::mount(scratch.path().join("roomy"), 16 << 10), scratch }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.scratch.path().join("roomy")
+    }
+}
+
 /// What it found, by id, and its exit code.
 struct Found {
     findings: BTreeMap<String, Value>,
@@ -61,7 +78,8 @@ impl Found {
         let said = finding.to_string();
         texts.iter().for_each(|text| assert!(said.contains(text), "{text}: {finding:#}"));
         if state != "ok" {
-            assert!(finding["mend"].as_str().is_some_and(|it| it.len() > 10), "{finding:#}");
+            let says = |name: &str| finding[name].as_str().is_some_and(|it| it.len() > 10);
+            assert!(says("breaks") && says("mend"), "{finding:#}");
         }
     }
 
@@ -93,7 +111,7 @@ fn worker_groups(front: u32) -> Vec<PathBuf> {
 
 #[test]
 fn a_throw_away_process_is_killed_at_its_limit_by_the_kernel_and_nothing_is_left_of_it() {
-    let scratch = Scratch::new();
+    let scratch = Roomy::new();
     let found = Found::by(&mut doctor(&scratch.path()));
     found.holds("machine.memory-limit", "ok", &["exit code 137", "64 MiB, enforced by cgroup v", "(oom_kill 1)"]);
     for (id, finding) in &found.findings {
@@ -128,8 +146,8 @@ fn where_no_cgroup_can_be_made_the_fronts_own_watch_kills_and_that_is_said() {
 fn without_node_what_needs_storage_is_hindered_and_the_replay_lab_is_not() {
     let scratch = Scratch::new();
     let path = programs(&scratch, &[], &["cargo", "rustc"]);
-    let work = scratch.path().join("work");
-    fs::create_dir(&work).unwrap();
+    let roomy = Roomy::new();
+    let work = roomy.path();
     let found = Found::by(doctor(&work).env("PATH", &path));
     found.holds("machine.node", "problem", &["not installed", "Azurite", "apt install nodejs npm"]);
     assert_eq!(found.hindered("machine.node"), ["oom", "process", "start", "azurite"]);
@@ -141,8 +159,8 @@ fn without_node_what_needs_storage_is_hindered_and_the_replay_lab_is_not() {
 #[test]
 fn an_old_node_is_a_problem_and_one_that_does_not_say_its_version_is_unknown() {
     let scratch = Scratch::new();
-    let work = scratch.path().join("work");
-    fs::create_dir(&work).unwrap();
+    let roomy = Roomy::new();
+    let work = roomy.path();
     let path = programs(&scratch, &[("node", "echo v18.19.1")], &["npm", "cargo", "rustc"]);
     let found = Found::by(doctor(&work).env("PATH", &path));
     found.holds("machine.node", "problem", &["v18.19.1, older than 20"]);
@@ -158,7 +176,7 @@ fn an_old_node_is_a_problem_and_one_that_does_not_say_its_version_is_unknown() {
 #[tokio::test]
 async fn a_taken_port_names_who_has_it_who_wants_it_and_another_one() {
     let _ports = WELL_KNOWN_PORTS.lock().await;
-    let scratch = Scratch::new();
+    let scratch = Roomy::new();
     let _taken = std::net::TcpListener::bind("127.0.0.1:10002").unwrap();
     let found = Found::by(&mut doctor(&scratch.path()));
     let me = format!("(process {})", std::process::id());

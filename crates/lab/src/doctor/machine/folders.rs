@@ -4,7 +4,7 @@ use std::{fs, io, path::Path};
 
 use rustix::fs::{Access, access};
 
-use super::Machine;
+use super::{Machine, unknown};
 use crate::{
     doctor::{Examination, Finding, State},
     machine::{
@@ -48,12 +48,11 @@ fn folder(id: String, path: &Path, purpose: Purpose, option: &str) -> Finding {
             let mend = format!("let that lab end, stop it with Ctrl-C, or choose another folder with {option}");
             problem(format!("another lab uses {shown}"), mend)
         }
-        Err(error) => unknown(id, &format!("the lock of {shown} cannot be looked at: {error}")),
+        Err(error) => {
+            let why = format!("the lock of {shown} cannot be looked at: {error}");
+            unknown(id, why, "another lab uses it", "look as the user whose folder it is")
+        }
     }
-}
-
-fn unknown(id: String, seen: &str) -> Finding {
-    Finding::new(id, State::Unknown, seen).mend("look as the user whose folder it is")
 }
 
 /// Processes of labs that are gone, on any work folder beside those of the labs.
@@ -65,7 +64,10 @@ fn processes(machine: &Machine<'_>) -> Finding {
     for parent in parents {
         match left_below(parent) {
             Ok(found) => left.extend(found),
-            Err(error) => return unknown(id.to_owned(), &format!("{} cannot be listed: {error}", parent.display())),
+            Err(error) => {
+                let why = format!("{} cannot be listed: {error}", parent.display());
+                return unknown(id, why, "some are left", "look as the user whose folder it is");
+            }
         }
     }
     if left.is_empty() {

@@ -1,6 +1,6 @@
 //! Whether a worker that takes too much is really killed here, by what, and whether the kernel's count of it can be read.
 
-use super::Machine;
+use super::{Machine, unknown};
 use crate::doctor::{Finding, State};
 use incident_labs::{
     blob::MIB,
@@ -16,7 +16,7 @@ const GET_A_CGROUP: &str =
 pub(super) async fn look(machine: &Machine<'_>) -> Finding {
     let finding = match prove(LIMIT_BYTES, machine.allocator).await {
         Ok(proof) => judge(&proof),
-        Err(error) => unknown(format!("a process to prove it with could not be started or watched: {error}")),
+        Err(error) => open(format!("a process to prove it with could not be started or watched: {error}")),
     };
     finding.hinders_if_serious(&machine.with_blobs())
 }
@@ -37,12 +37,12 @@ fn judge(proof: &Proof) -> Finding {
         (End::Survived { .. }, _) => Finding::new(ID, State::Problem, proof.to_string())
             .breaks("the limit does not hold: no worker is killed, and the machine may run out of memory")
             .mend(format!("switch swap off where the kernel does not limit it (`swapoff -a`), or {GET_A_CGROUP}")),
-        (End::Exited { .. } | End::Undecided { .. }, _) => unknown(proof.to_string()),
+        (End::Exited { .. } | End::Undecided { .. }, _) => open(proof.to_string()),
     }
 }
 
-fn unknown(seen: String) -> Finding {
-    Finding::new(ID, State::Unknown, seen).breaks("whether workers are killed at their limit").mend(GET_A_CGROUP)
+fn open(why: String) -> Finding {
+    unknown(ID, why, "workers are killed at their limit", GET_A_CGROUP)
 }
 
 #[cfg(test)]

@@ -73,6 +73,11 @@ impl Machine<'_> {
     }
 }
 
+/// A check that could not be made: why, what stays open, and how to find out.
+fn unknown(id: impl Into<String>, why: impl Into<String>, open: &str, mend: impl Into<String>) -> Finding {
+    Finding::new(id, State::Unknown, why).breaks(format!("it is not known whether {open}")).mend(mend)
+}
+
 impl Finding {
     /// Names what it hinders, where it is more than a surprise.
     #[must_use]

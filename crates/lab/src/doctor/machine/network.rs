@@ -12,7 +12,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::Machine;
+use super::{Machine, unknown};
 use crate::{
     doctor::{Examination, Finding, State},
     machine::proc,
@@ -50,7 +50,7 @@ impl Port {
                 let seen = format!("taken by {}", holders(number));
                 Finding::new(id, State::Warning, seen).hinders(hinders).breaks(breaks).mend(mend)
             }
-            Err(error) => Finding::new(id, State::Unknown, format!("cannot be tried: {error}")).mend(mend),
+            Err(error) => unknown(id, format!("cannot be tried: {error}"), "it is free", mend),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::{io, path::Path, process::Stdio, time::Duration};
 use rustix::fs::{Access, access};
 use tokio::{process::Command, time::timeout};
 
-use super::Machine;
+use super::{Machine, unknown};
 use crate::{
     app::stage::HANDLER,
     doctor::{Examination, Finding, State},
@@ -19,6 +19,8 @@ use crate::{
 /// How long a program may take to tell its version.
 const LONGEST: Duration = Duration::from_secs(20);
 const NO_STORAGE: &str = "Azurite, the storage of these, does not start";
+
+const WOULD_START: &str = "Azurite, the storage of these, starts";
 
 /// What a program says of itself.
 enum Version {
@@ -68,10 +70,10 @@ fn node(version: &Version, asked: Option<u32>) -> Finding {
     let told = match version {
         Version::Told(told) => told,
         Version::Absent => return missing("not installed".to_owned()),
-        Version::Unclear(why) => return Finding::new(id, State::Unknown, why).mend(INSTALL_NODE),
+        Version::Unclear(why) => return unknown(id, why, WOULD_START, INSTALL_NODE),
     };
     match (major(told), asked) {
-        (None, _) => Finding::new(id, State::Unknown, format!("a version that is none: {told:?}")).mend(INSTALL_NODE),
+        (None, _) => unknown(id, format!("a version that is none: {told:?}"), WOULD_START, INSTALL_NODE),
         (Some(major), _) if major < OLDEST_NODE => missing(format!("{told}, older than {OLDEST_NODE}")),
         (Some(major), Some(asked)) if major < asked => {
             Finding::new(id, State::Warning, format!("{told}; Azurite asks for {asked} or newer"))
@@ -88,7 +90,7 @@ fn npm(version: &Version, is_azurite_installed: bool) -> Finding {
         Version::Told(told) => Finding::ok(id, told),
         Version::Absent if is_azurite_installed => Finding::ok(id, "not installed, and not needed: Azurite is"),
         Version::Absent => Finding::new(id, State::Problem, "not installed").breaks(NO_STORAGE).mend(INSTALL_NODE),
-        Version::Unclear(why) => Finding::new(id, State::Unknown, why).mend(INSTALL_NODE),
+        Version::Unclear(why) => unknown(id, why, WOULD_START, INSTALL_NODE),
     }
 }
 
@@ -131,7 +133,9 @@ fn handler(cargo: &Version) -> Finding {
             Finding::ok(id, format!("built by {told} in {}", checkout.display()))
         }
         (_, _, Some(beside)) => Finding::ok(id, beside.display().to_string()),
-        (Some(_), Version::Unclear(why), None) => Finding::new(id, State::Unknown, why.clone()),
+        (Some(_), Version::Unclear(why), None) => {
+            unknown(id, why, "the handler can be built", "ask it yourself: `cargo --version`")
+        }
         _ => Finding::new(id, State::Problem, "neither a checkout with cargo nor a handler beside the lab")
             .breaks("there is no app to run")
             .mend("install Rust (https://rustup.rs) and work in a checkout, or give a handler with --handler"),
@@ -148,7 +152,7 @@ fn static_target() -> Finding {
         Ok(true) => Finding::ok(id, STATIC),
         Ok(false) => broken(format!("{STATIC} is not installed")),
         Err(error) if error.kind() == io::ErrorKind::NotFound => broken("rustc is not installed".to_owned()),
-        Err(error) => Finding::new(id, State::Unknown, format!("rustc cannot be asked: {error}")).mend(INSTALL_STATIC),
+        Err(error) => unknown(id, format!("rustc cannot be asked: {error}"), "packages can be made", INSTALL_STATIC),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::Machine;
+use super::{Machine, unknown};
 use crate::{
     doctor::{Examination, Finding, State},
     machine::capacity::{RoomError, free_disk, free_memory},
@@ -34,7 +34,7 @@ fn disk(id: String, path: &Path, needed: u64) -> Finding {
 fn judge(id: String, free: Result<u64, RoomError>, needed: u64, what: &str) -> Finding {
     let free = match free {
         Ok(free) => free,
-        Err(error) => return Finding::new(id, State::Unknown, chain(&error)).mend("look at it yourself: `df`, `free`"),
+        Err(error) => return unknown(id, chain(&error), "there is room", "look at it yourself: `df`, `free`"),
     };
     let seen = format!("{} MiB {what}, {} MiB needed", free / MIB, needed / MIB);
     if free >= needed {

@@ -1,12 +1,12 @@
 //! What the system grants every process: open files, and a clock that goes on.
 
-use std::fs;
+use std::{fs, io};
 
 use rustix::process::{Resource, getrlimit};
 use time::OffsetDateTime;
 use tokio::time::Instant;
 
-use super::Machine;
+use super::{Machine, unknown};
 use crate::doctor::{Examination, Finding, State};
 use custom_handler::clock;
 
@@ -49,28 +49,49 @@ impl Clock {
 
     /// Whether the wall clock went on as the monotonic one did, and is not behind the day this program was made.
     pub(super) fn look(self) -> Finding {
-        let id = "machine.clock";
         let now = clock::utc_now();
         let stepped_ms = (now - self.wall).whole_milliseconds() - self.monotonic.elapsed().as_millis() as i128;
-        let mend = "`timedatectl` shows what sets it; let a time server do so";
-        if stepped_ms.abs() > STEP_MS {
-            return Finding::new(id, State::Warning, format!("it was set by {stepped_ms} ms while the doctor looked"))
-                .breaks("a run during which the clock is set is inconclusive")
-                .mend(mend);
-        }
         let made = std::env::current_exe().and_then(fs::metadata).and_then(|it| it.modified());
-        match made.map(OffsetDateTime::from) {
-            Ok(made) if made > now => {
-                Finding::new(id, State::Warning, format!("{}, before this program was made", shown(now)))
-                    .breaks("signatures and tokens of Azure are refused by another time")
-                    .mend(mend)
-            }
-            Ok(_) => Finding::ok(id, shown(now)),
-            Err(error) => Finding::new(id, State::Unknown, format!("the date of this program cannot be read: {error}")),
+        judge(now, stepped_ms, made.map(OffsetDateTime::from))
+    }
+}
+
+fn judge(now: OffsetDateTime, stepped_ms: i128, made: io::Result<OffsetDateTime>) -> Finding {
+    let id = "machine.clock";
+    let warning = |seen: String, breaks: &str| {
+        let mend = "`timedatectl` shows what sets it; let a time server do so";
+        Finding::new(id, State::Warning, seen).breaks(breaks).mend(mend)
+    };
+    let shown = clock::timestamp(now);
+    match made {
+        _ if stepped_ms.abs() > STEP_MS => warning(
+            format!("it was set by {stepped_ms} ms while the doctor looked"),
+            "a run during which the clock is set is inconclusive",
+        ),
+        Ok(made) if made > now => warning(
+            format!("{shown}, before this program was made"),
+            "signatures and tokens of Azure are refused by another time",
+        ),
+        Ok(_) => Finding::ok(id, shown),
+        Err(error) => {
+            let seen = format!("{shown}; the date of this program cannot be read: {error}");
+            unknown(id, seen, "the clock is right", "compare it with `date`")
         }
     }
 }
 
-fn shown(at: OffsetDateTime) -> String {
-    clock::timestamp(at)
+#[cfg(test)]
+mod tests {
+    use time::macros::datetime;
+
+    use super::*;
+
+    #[test]
+    fn a_clock_that_is_set_or_behind_is_found_and_one_that_goes_on_is_fine() {
+        let (made, now) = (datetime!(2026-04-05 01:30 UTC), datetime!(2026-04-05 01:45 UTC));
+        assert_eq!(judge(now, 99, Ok(made)).state, State::Ok);
+        assert!(judge(now, -3_600_000, Ok(made)).seen.contains("set by -3600000 ms"));
+        assert!(judge(made, 0, Ok(now)).seen.contains("before this program was made"));
+        assert_eq!(judge(now, 0, Err(io::Error::other("no"))).state, State::Unknown);
+    }
 }
