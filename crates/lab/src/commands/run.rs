@@ -6,7 +6,7 @@ use anyhow::Context;
 use clap::{ArgMatches, Command, FromArgMatches, Subcommand, error::ErrorKind};
 use futures::future::LocalBoxFuture;
 
-use super::{app::AppArgs, on_azure::workspace_id};
+use super::{app::AppArgs, on_azure::guid};
 use crate::{
     app::{
         ScriptRoot, own,
@@ -50,7 +50,7 @@ fn on_azure(deployed: Deployed, request: AppRequest) -> LocalBoxFuture<'static, 
         let deployed = Deployed {
             app: app_name(&app).map_err(usage("--app"))?,
             resource_group: group_name(&resource_group).map_err(usage("--resource-group"))?,
-            workspace: workspace_id(&workspace).map_err(usage("--workspace"))?,
+            workspace: guid(&workspace).map_err(usage("--workspace"))?,
             subscription,
             is_plan,
         };
