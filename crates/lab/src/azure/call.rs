@@ -32,7 +32,7 @@ pub enum Body {
 #[derive(Clone, Debug)]
 pub struct Call {
     pub method: Method,
-    /// With [`SUBSCRIPTION`] in the place of the id.
+    /// With `{subscriptionId}` in the place of the id.
     pub url: String,
     pub body: Body,
     /// What it is for, as an infinitive: `read the app's settings`.
