@@ -38,11 +38,11 @@ pub(super) fn register(app: App, parts: &Parts<'_>) -> App {
     })
 }
 
-/// Writes a line for each plane: a warning where one is closed. An app without storage settings writes none.
+/// Writes a line for each plane: a warning where the app is refused. What does not answer is told by whoever needs it. An app without
+/// storage settings writes none.
 pub async fn tell_at_start(account: Account) {
     for plane in Access::of(account).ask().await.planes {
-        let is_fine = plane.outcome == Outcome::Allowed || !plane.has_service();
-        if is_fine { tracing::info!("{plane}") } else { tracing::warn!("{plane}") }
+        if plane.outcome == Outcome::Refused { tracing::warn!("{plane}") } else { tracing::info!("{plane}") }
     }
 }
 

@@ -150,6 +150,15 @@ const MEANT: &[(&str, &str)] = &[
     ("5d2b…", "$(id < out)"),
 ];
 
+/// Variables of the Azure page, with values of their kinds.
+const KNOWN_ON_AZURE: &[(&str, &str)] = &[
+    ("$STORAGE", "https://account.blob.core.windows.net"),
+    ("$WORKSPACE", "00000000-0000-4000-8000-000000000000"),
+    ("$RG", "rg-incident-labs"),
+    ("$APP", "incidentlabs-app"),
+    ("$ME", "203.0.113.7/32"),
+];
+
 /// Functions of every block: a server in the background, the id in an answer, telemetry that was recorded.
 const HEAD: &str = r#"set -eu -o pipefail
 served=
@@ -221,7 +230,8 @@ fn every_command_of_the_pages_is_carried_out_or_has_its_reason() {
 fn every_command_of_the_lab_is_understood() {
     let mut understood = 0;
     for command in printed() {
-        let text = command.text.replace("\\\n", " ").replace("$STORAGE", "https://account.blob.core.windows.net");
+        let text = command.text.replace("\\\n", " ");
+        let text = KNOWN_ON_AZURE.iter().fold(text, |text, (name, value)| text.replace(name, value));
         let text = text.split('#').next().unwrap();
         let Some(arguments) = text.strip_prefix("cargo lab ") else { continue };
         let run = Command::new(&*LAB).args(arguments.split_whitespace()).arg("--help").output().unwrap();
