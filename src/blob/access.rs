@@ -87,7 +87,8 @@ pub struct PlaneAccess {
 
 impl PlaneAccess {
     const NO_SERVICE: &str = "the account has no such service";
-    const PREFIX: &str = "Storage access: ";
+    /// How every line begins.
+    pub const PREFIX: &str = "Storage access: ";
 
     pub fn new(plane: Plane, outcome: Outcome, status: Option<u16>, code: impl Into<String>) -> Self {
         Self { plane, role: plane.role().to_owned(), outcome, status, code: code.into() }

@@ -5,10 +5,11 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{
-    call::{Call, SUBSCRIPTION},
+    call::Call,
     client::Azure,
-    deploy::{GROUPS, TAG},
+    deploy::{GROUPS, TAG, read_group},
     error::AzureError,
+    site::group_path,
 };
 
 /// A resource of a group.
@@ -40,25 +41,13 @@ impl Contents {
     }
 }
 
-fn path(group: &str) -> String {
-    format!("/subscriptions/{SUBSCRIPTION}/resourceGroups/{group}")
-}
-
 /// Lists a group (Resource Groups - Get, Resources - List By Resource Group); nothing where there is no such group.
 ///
 /// # Errors
 /// When Azure refuses or is away.
 pub async fn list(azure: &Azure, group: &str) -> Result<Option<Contents>, AzureError> {
-    let call =
-        Call::management(Method::GET, format_args!("{}?api-version={GROUPS}", path(group)), "read the resource group")
-            .az(format!("az group show --name {group}"))
-            .planned(json!({"location": "{region}"}));
-    let found = match azure.send(&call).await {
-        Ok(answer) => answer.body,
-        Err(error) if error.is_not_found() => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    let url = format!("{}/resources?api-version={GROUPS}&$expand=createdTime", path(group));
+    let Some(found) = read_group(azure, group, "read the resource group").await? else { return Ok(None) };
+    let url = format!("{}/resources?api-version={GROUPS}&$expand=createdTime", group_path(group));
     let call = Call::management(Method::GET, url, "list what is in it")
         .az(format!("az resource list --resource-group {group}"))
         .planned(json!({"value": []}));
@@ -72,9 +61,13 @@ pub async fn list(azure: &Azure, group: &str) -> Result<Option<Contents>, AzureE
 
 /// Deletes a group with everything in it (Resource Groups - Delete).
 pub fn delete_call(group: &str) -> Call {
-    Call::management(Method::DELETE, format_args!("{}?api-version={GROUPS}", path(group)), "delete the resource group")
-        .az(format!("az group delete --name {group} --yes"))
-        .long_running()
+    Call::management(
+        Method::DELETE,
+        format_args!("{}?api-version={GROUPS}", group_path(group)),
+        "delete the resource group",
+    )
+    .az(format!("az group delete --name {group} --yes"))
+    .long_running()
 }
 
 fn resource(it: &Value) -> Resource {

@@ -103,6 +103,14 @@ impl Azure {
         Ok(Self { plan: Some(Mutex::default()), ..Self::open(Some(SUBSCRIPTION.to_owned()))? })
     }
 
+    /// One of the two.
+    ///
+    /// # Errors
+    /// As [`Azure::open`].
+    pub fn open_or_plan(subscription: Option<String>, is_plan: bool) -> Result<Self, AzureError> {
+        if is_plan { Self::planning() } else { Self::open(subscription) }
+    }
+
     pub fn is_planning(&self) -> bool {
         self.plan.is_some()
     }

@@ -6,11 +6,11 @@ use http::Method;
 use serde_json::{Map, Value, json};
 
 use super::{
-    call::{Body, Call, SUBSCRIPTION},
+    call::{Body, Call},
     client::Azure,
     doctor::settings::{AppSettings, Change, list_call},
     error::AzureError,
-    site::Site,
+    site::{Site, group_path},
 };
 
 /// Name of the deployment, in every resource group.
@@ -46,21 +46,22 @@ pub struct Outputs {
     pub account: String,
 }
 
-fn group_path(group: &str) -> String {
-    format!("/subscriptions/{SUBSCRIPTION}/resourceGroups/{group}")
-}
-
-/// Reads where a resource group is; nothing where there is none (Resource Groups - Get).
+/// Reads where a resource group is; nothing where there is none.
 ///
 /// # Errors
 /// When Azure refuses or is away.
 pub async fn location(azure: &Azure, group: &str) -> Result<Option<String>, AzureError> {
-    let url = format!("{}?api-version={GROUPS}", group_path(group));
-    let call = Call::management(Method::GET, url, "see whether the resource group is there")
+    let found = read_group(azure, group, "see whether the resource group is there").await?;
+    Ok(found.map(|it| it["location"].as_str().unwrap_or_default().to_owned()))
+}
+
+/// Reads a resource group; nothing where there is none (Resource Groups - Get).
+pub(super) async fn read_group(azure: &Azure, group: &str, why: &str) -> Result<Option<Value>, AzureError> {
+    let call = Call::management(Method::GET, format_args!("{}?api-version={GROUPS}", group_path(group)), why)
         .az(format!("az group show --name {group}"))
         .planned(json!({"location": "{region}"}));
     match azure.send(&call).await {
-        Ok(answer) => Ok(Some(answer.body["location"].as_str().unwrap_or_default().to_owned())),
+        Ok(answer) => Ok(Some(answer.body)),
         Err(error) if error.is_not_found() => Ok(None),
         Err(error) => Err(error),
     }

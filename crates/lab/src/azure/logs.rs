@@ -44,6 +44,11 @@ pub fn query_call(workspace: &str, text: &str, timespan: Option<&str>, why: &str
         .planned(json!({"tables": [{"name": "PrimaryResult", "columns": [], "rows": []}]}))
 }
 
+/// Whether a workspace does not know a table: it has never had a row of it.
+pub(super) fn is_no_table(error: &AzureError) -> bool {
+    error.code() == "BadArgumentError"
+}
+
 /// Puts a query to a workspace (Azure Monitor, Log Analytics API: request and response format).
 ///
 /// # Errors

@@ -24,7 +24,7 @@ use super::{
     harvest::Harvest,
     plan::PlannedCall,
     prices,
-    site::Site,
+    site::{Site, last},
 };
 use crate::{
     app::{
@@ -95,7 +95,7 @@ impl AzurePlatform {
     /// When Azure refuses or is away, the package is another lab's, or the app names no storage account.
     pub async fn open(deployed: Deployed, deployment: Deployment, work: Workspace) -> anyhow::Result<Self> {
         let Deployed { app, resource_group, workspace, subscription, is_plan } = deployed;
-        let azure = Arc::new(if is_plan { Azure::planning()? } else { Azure::open(subscription)? });
+        let azure = Arc::new(Azure::open_or_plan(subscription, is_plan)?);
         let site = Site { app, resource_group };
         let seen = azure.send(&site.read()).await?.body;
         let host = azure.send(&site.host_status()).await?.body;
@@ -117,7 +117,7 @@ impl AzurePlatform {
             ("platform", json!("Azure")),
             ("app", json!(site.app)),
             ("region", json!(region)),
-            ("plan", json!(plan.rsplit('/').next())),
+            ("plan", json!(last(&plan))),
             ("host_version", host["version"].clone()),
             ("bundle", host["extensionBundle"].clone()),
             ("functions", json!(names)),
@@ -327,7 +327,7 @@ fn functions_call(site: &Site, lab: Lab) -> Call {
 /// Names of the functions: the listing has `app/function`.
 fn indexed(body: &Value) -> Vec<String> {
     let listed = body["value"].as_array().into_iter().flatten().filter_map(|it| it["name"].as_str());
-    listed.map(|it| it.rsplit('/').next().unwrap_or(it).to_owned()).collect()
+    listed.map(|it| last(it).to_owned()).collect()
 }
 
 fn has_all(names: &[String], wanted: &[&str]) -> bool {

@@ -40,10 +40,20 @@ fn named(text: &str, more: &str, what: &str) -> Result<String, String> {
     if is_name { Ok(text.to_owned()) } else { Err(format!("must be a name of {what}")) }
 }
 
+/// Path of a resource group.
+pub(super) fn group_path(group: &str) -> String {
+    format!("/subscriptions/{SUBSCRIPTION}/resourceGroups/{group}")
+}
+
+/// The last part of a resource id, or of a function's `app/function`: a name.
+pub(super) fn last(id: &str) -> &str {
+    id.rsplit('/').next().unwrap_or_default()
+}
+
 impl Site {
     /// Path of the resource group.
     pub fn group(&self) -> String {
-        format!("/subscriptions/{SUBSCRIPTION}/resourceGroups/{}", self.resource_group)
+        group_path(&self.resource_group)
     }
 
     /// Path of the app.

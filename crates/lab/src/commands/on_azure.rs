@@ -23,7 +23,7 @@ impl Subscription {
     /// # Errors
     /// As [`Azure::open`].
     pub fn open(&self, plan: bool) -> Result<Azure, AzureError> {
-        if plan { Azure::planning() } else { Azure::open(self.subscription.clone()) }
+        Azure::open_or_plan(self.subscription.clone(), plan)
     }
 }
 

@@ -42,11 +42,15 @@ pub fn told<'a>(account: Option<&str>, lines: impl IntoIterator<Item = &'a str>)
 /// The command that assigns the role of a plane at an account.
 pub fn grant(plane: Plane, account: &str, grantee: Grantee<'_>) -> String {
     let Grantee { resource_group, principal_id } = grantee;
+    let show = format!("az storage account show --name \"{account}\" --resource-group \"{resource_group}\"");
+    let scope = format!("\"$({show} --query id --output tsv)\"");
+    assign(&format!("\"{principal_id}\""), "ServicePrincipal", plane.role(), &scope)
+}
+
+/// The command that assigns a role. Object id and scope stand in it as they are: quoted, where they need it.
+pub fn assign(object_id: &str, kind: &str, role: &str, scope: &str) -> String {
     format!(
-        "az role assignment create --assignee-object-id \"{principal_id}\" --assignee-principal-type ServicePrincipal \
-         --role \"{}\" --scope \"$(az storage account show --name \"{account}\" --resource-group \"{resource_group}\" \
-         --query id --output tsv)\"",
-        plane.role()
+        "az role assignment create --assignee-object-id {object_id} --assignee-principal-type {kind} --role {role:?} --scope {scope}"
     )
 }
 

@@ -25,4 +25,4 @@ pub use rules::{Kind, Rule, Rules, RulesError};
 pub use session::{QueryRecord, QueryWindow, Session};
 pub use verdict::{Verdict, VerdictFile};
 pub use verify::{Verification, verify, verify_files};
-pub use workspace::for_workspace;
+pub use workspace::{for_workspace, reads_telemetry};

@@ -63,11 +63,6 @@ impl QueryRecord {
     pub fn columns(&self) -> impl Iterator<Item = &str> {
         self.columns.iter().filter_map(|it| it["name"].as_str())
     }
-
-    /// Whether it reads telemetry alone: no table that only a lab has.
-    pub fn reads_telemetry(&self) -> bool {
-        kql::Query::parse(&self.text).is_ok_and(|it| !it.tables().iter().any(|table| table.starts_with("lab_")))
-    }
 }
 
 impl Session {

@@ -1,7 +1,14 @@
 //! A component's query as a workspace runs it: the same text after the names of the workspace's tables.
 
+use super::asker::is_own;
+
 /// Each of the component's tables as a `let` over the workspace's, separated by empty lines.
 const TABLES: &str = include_str!("../../../../load/workspace-tables.kql");
+
+/// Whether a query reads telemetry alone: no table that only a lab has. Only such a one can be put to a workspace.
+pub fn reads_telemetry(text: &str) -> bool {
+    kql::Query::parse(text).is_ok_and(|it| !it.tables().iter().any(|table| is_own(table)))
+}
 
 /// The query after the tables it reads.
 pub fn for_workspace(text: &str) -> String {

@@ -11,12 +11,10 @@ use crate::{
         planes::{self, Grantee},
     },
 };
-use incident_labs::blob::AccountAccess;
+use incident_labs::blob::{AccountAccess, PlaneAccess};
 
 /// The handler's function that tries the data planes.
 const ROUTE: &str = "/api/lab/storage-access";
-/// How every line of a start begins that says what a data plane answered.
-const LINE: &str = "Storage access: ";
 /// Days of the workspace that are looked through for the lines of a start.
 const DAYS: u32 = 7;
 
@@ -107,8 +105,9 @@ impl Examiner<'_> {
 
 fn lines_call(workspace: &str) -> Call {
     let text = format!(
-        "union isfuzzy=true AppTraces, FunctionAppLogs\n| where TimeGenerated > ago({DAYS}d)\n| where Message startswith {LINE:?}\n\
-         | top 100 by TimeGenerated desc\n| project TimeGenerated, Message\n| order by TimeGenerated asc"
+        "union isfuzzy=true AppTraces, FunctionAppLogs\n| where TimeGenerated > ago({DAYS}d)\n| where Message startswith {:?}\n\
+         | top 100 by TimeGenerated desc\n| project TimeGenerated, Message\n| order by TimeGenerated asc",
+        PlaneAccess::PREFIX
     );
     logs::query_call(workspace, &text, None, "read what the handler wrote of storage when it started")
 }

@@ -17,9 +17,9 @@ use super::{
     call::Call,
     client::Azure,
     error::AzureError,
-    site::{Site, WEB},
+    site::{Site, WEB, last},
 };
-use crate::doctor::{Examination, Finding, State};
+use crate::doctor::{Examination, Finding, State, planes::assign};
 
 pub use roles::{METRICS_PUBLISHER, Role, STORAGE_ROLES};
 
@@ -27,6 +27,9 @@ pub use roles::{METRICS_PUBLISHER, Role, STORAGE_ROLES};
 const BOTH: &[&str] = &["oom", "replay"];
 const OOM: &[&str] = &["oom"];
 const REPLAY: &[&str] = &["replay"];
+
+/// Object id of who is signed in, as the shell finds it.
+const YOURSELF: &str = "\"$(az ad signed-in-user show --query id --output tsv)\"";
 
 /// What one examination has of its own.
 struct Examiner<'a> {
@@ -111,15 +114,22 @@ impl Examiner<'_> {
             Finding::new(format!("operator.{name}"), State::Problem, format!("you may not {} ({seen})", call.why))
                 .hinders(BOTH)
                 .breaks("the doctor cannot look, and a lab cannot set the app up")
-                .mend(format!(
-                    "az role assignment create --assignee-object-id \"$(az ad signed-in-user show --query id --output tsv)\" \
-                     --assignee-principal-type User --role Contributor --scope \"$(az group show --name {} --query id --output tsv)\"",
-                    self.site.resource_group
-                ))
+                .mend(assign(YOURSELF, "User", "Contributor", &self.group_scope()))
         } else {
             Finding::new(id, State::Unknown, format!("cannot be told: {} answered {seen}", call.why))
         };
         self.seen.add(finding);
+    }
+
+    /// Id of an account of the group, as the shell finds it.
+    fn account_scope(&self, account: &str) -> String {
+        let group = &self.site.resource_group;
+        format!("\"$(az storage account show --name {account} --resource-group {group} --query id --output tsv)\"")
+    }
+
+    /// The same of the group.
+    fn group_scope(&self) -> String {
+        format!("\"$(az group show --name {} --query id --output tsv)\"", self.site.resource_group)
     }
 
     fn add(&mut self, finding: Finding) {
@@ -140,11 +150,6 @@ impl Examiner<'_> {
             "properties": {"maximumElasticWorkerCount": 1, "reserved": true},
         }))
     }
-}
-
-/// The last part of a resource id: a name.
-fn last(id: &str) -> &str {
-    id.rsplit('/').next().unwrap_or_default()
 }
 
 /// The first line of a foreign text, without the subscription's id.

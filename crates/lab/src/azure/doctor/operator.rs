@@ -2,11 +2,11 @@
 
 use http::Method;
 
-use super::{BOTH, Examiner, OOM};
+use super::{BOTH, Examiner, OOM, YOURSELF};
 use crate::{
     app::blob_message::POISON_QUEUE,
     azure::{call::Call, error::AzureError, logs},
-    doctor::{Finding, State},
+    doctor::{Finding, State, planes::assign},
 };
 use incident_labs::blob::INPUT_CONTAINER;
 
@@ -27,7 +27,7 @@ impl Examiner<'_> {
         }
         if let Some(workspace) = workspace {
             let call = logs::query_call(workspace, "print 1", None, "put a query to the workspace");
-            let scope = format!("\"$(az group show --name {} --query id --output tsv)\"", self.site.resource_group);
+            let scope = self.group_scope();
             let right = Right {
                 id: "operator.query",
                 hinders: BOTH,
@@ -41,9 +41,7 @@ impl Examiner<'_> {
     }
 
     async fn storage(&mut self, account: &str) -> Result<(), AzureError> {
-        let group = &self.site.resource_group;
-        let scope =
-            format!("\"$(az storage account show --name {account} --resource-group {group} --query id --output tsv)\"");
+        let scope = self.account_scope(account);
         let url = format!(
             "https://{account}.blob.core.windows.net/{INPUT_CONTAINER}?restype=container&comp=list&maxresults=1"
         );
@@ -79,11 +77,7 @@ impl Examiner<'_> {
             Ok(_) => Finding::ok(right.id, "allowed"),
             Err(error) if error.is_not_found() => Finding::ok(right.id, "allowed, and there is none yet"),
             Err(error) if error.is_forbidden() => {
-                let mend = format!(
-                    "az role assignment create --assignee-object-id \"$(az ad signed-in-user show --query id --output tsv)\" \
-                     --assignee-principal-type User --role {:?} --scope {}",
-                    right.role, right.scope
-                );
+                let mend = assign(YOURSELF, "User", right.role, right.scope);
                 let seen = format!("you may not {} (403 {})", call.why, error.code());
                 Finding::new(right.id, State::Problem, seen).hinders(right.hinders).breaks(right.breaks).mend(mend)
             }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::{BOTH, Examiner, OOM, REPLAY, last, settings::AppSettings};
 use crate::{
     azure::{call::Call, error::AzureError},
-    doctor::{Finding, State},
+    doctor::{Finding, State, planes::assign},
 };
 
 /// A built-in role. Its id is the same in every tenant.
@@ -120,10 +120,7 @@ impl Examiner<'_> {
     pub(super) async fn storage_roles(&mut self, account: Option<&str>, identity: &Identity) -> Result<(), AzureError> {
         let Some(account) = account else { return Ok(()) };
         let path = format!("{}/providers/Microsoft.Storage/storageAccounts/{account}", self.site.group());
-        let scope = format!(
-            "\"$(az storage account show --name {account} --resource-group {} --query id --output tsv)\"",
-            self.site.resource_group
-        );
+        let scope = self.account_scope(account);
         let call = assignments(&path, identity, &format!("list the identity's roles at {account}"), &scope);
         let Some(listed) = self.ask_all("role.storage", &call).await? else { return Ok(()) };
         for role in &STORAGE_ROLES {
@@ -152,22 +149,19 @@ impl Examiner<'_> {
             listed.iter().find(|it| is_granted(it, role.id, at) || more.iter().any(|id| is_granted(it, id, at)));
         self.add(match granted {
             Some(it) => {
-                let is_here = it["properties"]["scope"].as_str().is_some_and(|it| below_subscription(it) == below_subscription(at));
+                let is_here = it["properties"]["scope"]
+                    .as_str()
+                    .is_some_and(|it| below_subscription(it) == below_subscription(at));
                 let inherited = if is_here { "" } else { ", inherited" };
                 Finding::ok(id, format!("{}{inherited}", role.name))
             }
-            None => Finding::new(
-                id,
-                role.state(),
-                format!("{} is missing", role.name),
-            )
-            .hinders(role.hinders)
-            .breaks(role.breaks)
-            .mend(format!(
-                "az role assignment create --assignee-object-id {} --assignee-principal-type ServicePrincipal --role {:?} --scope \
-                 {scope}, then cargo lab doctor --wait: a role takes 32 to 105 s to spread",
-                identity.principal, role.name
-            )),
+            None => Finding::new(id, role.state(), format!("{} is missing", role.name))
+                .hinders(role.hinders)
+                .breaks(role.breaks)
+                .mend(format!(
+                    "{}, then cargo lab doctor --wait: a role takes 32 to 105 s to spread",
+                    assign(&identity.principal, "ServicePrincipal", role.name, scope)
+                )),
         });
     }
 }

@@ -13,7 +13,7 @@ use crate::{
         schema::read_time,
         workspace::{AskedAgain, WorkspaceSession},
     },
-    judgement::{Bundle, Definition, Manifest, QueryRecord, for_workspace},
+    judgement::{Bundle, Definition, Manifest, QueryRecord, for_workspace, reads_telemetry},
     machine::terminal::Progress,
 };
 
@@ -38,7 +38,8 @@ pub(super) async fn ask(
         return plan(harvest, definition).await;
     }
     let judged = Bundle::of(definition, folder, manifest).judge().context("judge the fetched rows")?;
-    let mut queries: Vec<&QueryRecord> = judged.session.queries().iter().filter(|it| it.reads_telemetry()).collect();
+    let mut queries: Vec<&QueryRecord> =
+        judged.session.queries().iter().filter(|it| reads_telemetry(&it.text)).collect();
     // As a plan has them.
     queries.sort_by(|one, other| one.name.cmp(&other.name));
     let mut progress = Progress::start("asked again", queries.len());
@@ -62,8 +63,7 @@ async fn plan(harvest: &Harvest<'_>, definition: Definition) -> anyhow::Result<(
     names.sort_unstable();
     names.dedup();
     for name in names {
-        let Some(text) = definition.query(name) else { continue };
-        if kql::Query::parse(text).is_ok_and(|it| it.tables().iter().any(|table| table.starts_with("lab_"))) {
+        if !definition.query(name).is_some_and(reads_telemetry) {
             continue;
         }
         let text = format!("{{load/{}/queries/workspace/{name} with the run's windows}}", definition.name);

@@ -65,8 +65,7 @@ impl Harvest<'_> {
                 status.show(&line, &line);
                 looks.are_enough(expected) || looks.made >= MOST_LOOKS
             }
-            // A workspace that has none of the tables yet.
-            Err(error) => error.code() != "BadArgumentError",
+            Err(error) => !logs::is_no_table(error),
         };
         let began = Instant::now();
         self.azure.wait(&call, LONGEST, is_done).await.context("read the workspace")?;

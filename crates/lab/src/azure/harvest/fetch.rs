@@ -6,10 +6,7 @@ use time::Duration;
 
 use super::{Harvest, Window};
 use crate::{
-    azure::{
-        error::AzureError,
-        logs::{LogsAnswer, query, query_call},
-    },
+    azure::logs::{LogsAnswer, is_no_table, query, query_call},
     evidence::schema::{Profile, table},
     ingestion::import::Import,
     machine::terminal::err,
@@ -79,11 +76,6 @@ fn columns(name: &str) -> Vec<&'static str> {
     let all = table(name, Profile::Documented).map(|it| it.columns.as_slice()).unwrap_or_default();
     let names = all.iter().map(|it| it.name.as_str());
     names.filter(|it| !it.starts_with('_') && !NOT_KEPT.contains(it)).collect()
-}
-
-/// A table of which the workspace has never had a row is not known to it.
-fn is_no_table(error: &AzureError) -> bool {
-    error.code() == "BadArgumentError"
 }
 
 fn halves(window: Window) -> Option<(Window, Window)> {
