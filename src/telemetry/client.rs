@@ -112,6 +112,7 @@ impl Client {
         sign_in: Option<SignIn>,
         stop: CancellationToken,
     ) -> Result<Self, ConnectionError> {
+        #[expect(clippy::disallowed_methods, reason = "the handler's main has chosen a provider")]
         let builder = reqwest::Client::builder().timeout(TRY_TIME).redirect(Policy::custom(follow));
         let builder = if destination.is_loopback { builder.no_proxy() } else { builder };
         let http = builder.build().map_err(|_| ConnectionError::Client)?;

@@ -25,7 +25,7 @@ use tokio::{
 
 use crate::{
     deployed_app::{APP, DeployedApp, GROUP, WORKSPACE, assert_clean, functions_of},
-    handler::{assert_no_secret, rows},
+    handler::{assert_no_secret, http_client, rows},
     harness::{LAB, LabProcess, Scratch, eventually},
     run_oom::{SCENARIO, assert_names_no_place, assert_verifies},
     scripted_azure::{Asked, Reply, SUBSCRIPTION, ScriptedAzure, assert_follows},
@@ -204,7 +204,7 @@ fn sent(url: &str, asked: &Asked) -> Reply {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let method = Method::from_bytes(asked.method.as_bytes()).unwrap();
-        let mut request = reqwest::Client::new().request(method, url);
+        let mut request = http_client().request(method, url);
         if !asked.body.is_null() {
             request = request.header("content-type", "application/json").body(asked.body.to_string());
         }

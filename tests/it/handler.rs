@@ -216,8 +216,7 @@ pub(crate) fn is_alive(pid: i32) -> bool {
 
 /// A plain HTTP client.
 pub(crate) fn http_client() -> reqwest::Client {
-    tls::choose_provider();
-    reqwest::Client::builder().no_proxy().build().unwrap()
+    tls::http_client().no_proxy().build().unwrap()
 }
 
 /// Rows of a JSONL table; none when it does not exist.

@@ -10,6 +10,7 @@ use std::{
 use serde_json::{Value, json};
 
 use crate::{
+    handler::http_client,
     harness::{LAB, LabProcess, Scratch, eventually},
     stand_in::probe_path,
 };
@@ -108,7 +109,7 @@ async fn an_unknown_app_is_served_as_its_files_say() {
     let reply = json!({ "Outputs": { "res": { "statusCode": 201, "body": "answered" } } });
     let script = json!({ "reply": { "code": 200, "type": "application/json", "body": reply.to_string() } });
     let url = format!("{}/api/ask/me", lab.http_url());
-    let answer = reqwest::Client::new().post(url).body(script.to_string()).send().await.unwrap();
+    let answer = http_client().post(url).body(script.to_string()).send().await.unwrap();
     assert_eq!((answer.status().as_u16(), answer.text().await.unwrap().as_str()), (201, "answered"));
     assert!(lab.printed().contains("not served here: Ask: queue jobs (out)"), "{}", lab.printed());
 }

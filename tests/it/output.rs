@@ -27,6 +27,7 @@ use serde_json::{Value, json};
 
 use crate::{
     golden_conversations::{Sent, hub_of},
+    handler::http_client,
     harness::{HANDLER, LAB, Scratch, UNDER_WAY, eventually},
     stand_in::placeholder,
     task_hub::{ReplayLab, handle, one_activity},
@@ -52,8 +53,7 @@ async fn lab_start_whose_reader_went_away_keeps_serving() {
     // As `head` does.
     drop(lines);
 
-    incident_labs::blob::tls::choose_provider();
-    let http = reqwest::Client::new();
+    let http = http_client();
     let base = durable.split_whitespace().last().unwrap().trim_end_matches(WEBHOOK_PATH).to_owned();
     let start = http.post(format!("{base}/api/durable/start-replay-lab")).body("{\"iterations\":5,\"instances\":3}");
     let started: Value = serde_json::from_str(&start.send().await.unwrap().text().await.unwrap()).unwrap();

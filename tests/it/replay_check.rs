@@ -24,6 +24,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::{
     golden_conversations::{Sent, stand_in_with_hub},
+    handler::http_client,
     harness::{LAB, Scratch, eventually},
     stand_in::placeholder,
     task_hub::{ReplayLab, handle},
@@ -76,8 +77,7 @@ async fn shown(hub: &TaskHub, id: &str) -> String {
     let url = format!("http://{}{WEBHOOK_PATH}/instances/{id}?{SHOW}", listener.local_addr().unwrap());
     let router = webhook::router(hub.clone());
     TaskTracker::new().spawn(async { axum::serve(listener, router).await });
-    incident_labs::blob::tls::choose_provider();
-    reqwest::get(url).await.unwrap().text().await.unwrap()
+    http_client().get(url).send().await.unwrap().text().await.unwrap()
 }
 
 /// What both tell, without order: the webhook tells a step with its outcome.

@@ -26,7 +26,7 @@ use tokio::{io::AsyncWriteExt, net::TcpListener, time::sleep};
 
 use crate::{
     golden_conversations::{Sent, stand_in_with_hub},
-    handler::rows,
+    handler::{http_client, rows},
     harness::{HANDLER, LAB, Scratch, eventually},
     stand_in::placeholder,
     tidy::root,
@@ -198,8 +198,7 @@ impl ReplayLab {
             text.contains("stop     Ctrl-C").then(|| line.trim().trim_end_matches(WEBHOOK_PATH).to_owned())
         })
         .await;
-        incident_labs::blob::tls::choose_provider();
-        Self { child, folder: folder.canonicalize().unwrap(), base, http: reqwest::Client::new() }
+        Self { child, folder: folder.canonicalize().unwrap(), base, http: http_client() }
     }
 
     pub(crate) async fn call(&self, method: &str, path: &str, body: Option<&str>) -> (u16, http::HeaderMap, Value) {

@@ -80,12 +80,11 @@ impl Azure {
     }
 
     fn new(detour: Option<Url>, subscription: Option<String>) -> Self {
-        tls::choose_provider();
         Self {
             sign_in: SignIn::new(detour.clone()),
             subscription: OnceCell::new_with(subscription),
             // A redirect would carry the token to wherever it leads.
-            http: reqwest::Client::builder()
+            http: tls::http_client()
                 .timeout(TIME)
                 .redirect(reqwest::redirect::Policy::none())
                 .build()

@@ -17,6 +17,7 @@ use url::Url;
 
 use super::error::AzureError;
 use custom_handler::clock;
+use incident_labs::blob::tls;
 
 /// A token that is valid for less is not used any more.
 const MARGIN: Duration = Duration::minutes(5);
@@ -78,7 +79,8 @@ impl TokenCredential for Scripted {
         url.set_path("/token");
         url.query_pairs_mut().append_pair("scope", &scopes.join(" "));
         let fail = |error: reqwest::Error| Error::new(ErrorKind::Credential, error);
-        let text = reqwest::get(url).await.map_err(fail)?.text().await.map_err(fail)?;
+        let http = tls::http_client().build().map_err(fail)?;
+        let text = http.get(url).send().await.map_err(fail)?.text().await.map_err(fail)?;
         let answer: Value = serde_json::from_str(&text).unwrap_or_default();
         let (Some(token), Some(expires)) = (answer["access_token"].as_str(), answer["expires_on"].as_i64()) else {
             return Err(Error::with_message(ErrorKind::Credential, "no token was given"));

@@ -42,8 +42,7 @@ impl Served {
         let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
         let mut command = command(port);
         let program = command.as_std().get_program().to_string_lossy().into_owned();
-        tls::choose_provider();
-        let http = reqwest::Client::builder().no_proxy().build()?;
+        let http = tls::http_client().no_proxy().build()?;
         let started = Instant::now();
         command.stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true);
         let child = command.spawn().with_context(|| format!("start {program}"))?;

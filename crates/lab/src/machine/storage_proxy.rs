@@ -31,7 +31,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use url::Url;
 use uuid::Uuid;
 
-use incident_labs::blob::{NO_ROLE, Plane, StorageAccount};
+use incident_labs::blob::{NO_ROLE, Plane, StorageAccount, tls};
 
 /// The planes whose role the app does not have. Clones are the same set.
 #[derive(Clone, Debug, Default)]
@@ -81,7 +81,7 @@ impl StorageProxy {
     /// # Errors
     /// When no port or no HTTP client is to be had.
     pub async fn start(target: &StorageAccount, withheld: Withheld) -> io::Result<Self> {
-        let http = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none());
+        let http = tls::http_client().no_proxy().redirect(reqwest::redirect::Policy::none());
         let http = http.build().map_err(io::Error::other)?;
         let (closing, tasks) = (CancellationToken::new(), TaskTracker::new());
         let mut endpoints: BTreeMap<Plane, Url> = BTreeMap::new();

@@ -90,11 +90,11 @@ async fn loopback() -> Finding {
 /// told, as their values may hold a password.
 async fn proxy() -> Finding {
     let id = "machine.proxy";
-    tls::choose_provider();
     let answered = async {
+        let http = tls::http_client().build().map_err(|it| it.to_string())?;
         let listener = Listener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(|it| it.to_string())?;
         let port = listener.local_addr().map_err(|it| it.to_string())?.port();
-        let request = reqwest::Client::new().get(format!("http://127.0.0.1:{port}/")).send();
+        let request = http.get(format!("http://127.0.0.1:{port}/")).send();
         let serve = async {
             let (mut stream, _) = listener.accept().await?;
             let _ = stream.read(&mut [0; 1024]).await?;

@@ -67,8 +67,7 @@ pub struct ReplayLoad {
 impl ReplayLoad {
     /// A driver for an app.
     pub fn new(base: Url, out: PathBuf, longest: Duration) -> Self {
-        tls::choose_provider();
-        let http = reqwest::Client::builder().timeout(Duration::from_secs(60)).build().unwrap_or_default();
+        let http = tls::http_client().timeout(Duration::from_secs(60)).build().unwrap_or_default();
         Self { base, out, longest, http }
     }
 
