@@ -1,8 +1,19 @@
 //! How the program ends: its exit codes, mistakes in what was asked for, and Ctrl-C.
 
-use std::io;
+use std::{
+    io,
+    sync::{
+        LazyLock, OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
+};
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    runtime::Builder,
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+};
 
 /// Everything went as asked.
 pub const EXIT_OK: u8 = 0;
@@ -18,6 +29,11 @@ pub const EXIT_USAGE: u8 = 64;
 #[error("{0}")]
 pub struct UsageError(pub String);
 
+/// Ctrl-C and SIGTERM so far.
+static TOLD: LazyLock<watch::Sender<u64>> = LazyLock::new(|| watch::Sender::new(0));
+/// How many of them a wait has ended with.
+static TAKEN: AtomicU64 = AtomicU64::new(0);
+
 /// Resolves at Ctrl-C or SIGTERM.
 ///
 /// # Errors
@@ -27,16 +43,37 @@ pub async fn interrupted() -> io::Result<()> {
     Ok(())
 }
 
-/// Watches for Ctrl-C and SIGTERM from now on; what it gives resolves at either.
+/// Watches for Ctrl-C and SIGTERM from now on; what it gives resolves at the first that no earlier wait has ended with. So one that comes
+/// between two waits is not lost.
 ///
 /// # Errors
 /// When the signals cannot be watched.
 pub fn watch_interrupts() -> io::Result<impl Future<Output = ()>> {
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    static COUNTED: OnceLock<Result<(), String>> = OnceLock::new();
+    COUNTED.get_or_init(|| count().map_err(|it| it.to_string())).clone().map_err(io::Error::other)?;
+    let (taken, mut told) = (TAKEN.load(Ordering::Relaxed), TOLD.subscribe());
     Ok(async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
+        let _ = told.wait_for(|it| *it > taken).await;
+        TAKEN.fetch_max(taken + 1, Ordering::Relaxed);
     })
+}
+
+/// Counts the signals, on a thread of its own: as long as the process lives, whoever waits for them on whichever runtime.
+fn count() -> io::Result<()> {
+    let runtime = Builder::new_current_thread().enable_io().build()?;
+    let (mut interrupt, mut terminate) = {
+        let _context = runtime.enter();
+        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?)
+    };
+    let watch = async move {
+        loop {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+            TOLD.send_modify(|it| *it += 1);
+        }
+    };
+    thread::Builder::new().name("signals".to_owned()).spawn(move || runtime.block_on(watch))?;
+    Ok(())
 }
