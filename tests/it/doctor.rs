@@ -150,7 +150,7 @@ fn without_node_what_needs_storage_is_hindered_and_the_replay_lab_is_not() {
     let work = roomy.path();
     let found = Found::by(doctor(&work).env("PATH", &path));
     found.holds("machine.node", "problem", &["not installed", "Azurite", "apt install nodejs npm"]);
-    assert_eq!(found.hindered("machine.node"), ["oom", "process", "start", "azurite"]);
+    assert_eq!(found.hindered("machine.node"), ["oom", "roles", "process", "start", "azurite"]);
     assert_eq!(found.code, Some(1));
     let told = String::from_utf8(doctor(&work).env("PATH", &path).output().unwrap().stdout).unwrap();
     assert!(told.contains("\noom: hindered by machine.node\nreplay: nothing hinders it"), "{told}");
@@ -219,7 +219,7 @@ fn limits_of_the_shell_and_of_the_group_are_seen() {
     command.args(["-c", "ulimit -n 512 && exec \"$0\" doctor \"$@\""]).arg(&*LAB).current_dir(scratch.path());
     let found = Found::by(&mut command);
     found.holds("machine.open-files", "problem", &["512 for a process", "ulimit -n 1024"]);
-    assert_eq!((found.hindered("machine.open-files"), found.code), (vec!["oom"], Some(1)));
+    assert_eq!((found.hindered("machine.open-files"), found.code), (vec!["oom", "roles"], Some(1)));
 
     let groups = Groups::make(300 << 20);
     let mut command = Command::new("sh");

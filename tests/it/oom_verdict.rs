@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use time::{Duration, OffsetDateTime, macros::datetime};
 
-use crate::bundles::{bundle, judged_without};
+use crate::bundles::{Files, bundle, judged_without, written};
 
 const START: OffsetDateTime = datetime!(2026-04-05 01:30:00 UTC);
 const LIMIT: f64 = 896.0 * 1024.0 * 1024.0;
@@ -21,7 +21,7 @@ const PHASES: [(&str, f64); 6] =
 const EXITS: [f64; 2] = [310.0, 320.0];
 
 /// A run, as files of rows.
-struct Run(BTreeMap<&'static str, Vec<Value>>);
+struct Run(Files);
 
 fn at(seconds: f64) -> String {
     clock::timestamp(START + Duration::seconds_f64(seconds))
@@ -147,16 +147,7 @@ impl Run {
     }
 
     fn write(&self) -> TempDir {
-        let folder = tempfile::tempdir().unwrap();
-        fs::create_dir(folder.path().join("tables")).unwrap();
-        for (file, rows) in &self.0 {
-            let line = |row: &Value| {
-                if row["cut"] == true { b"{\"message\":\"\xc3\n".to_vec() } else { format!("{row}\n").into_bytes() }
-            };
-            let text: Vec<u8> = rows.iter().flat_map(line).collect();
-            fs::write(folder.path().join(format!("{file}.jsonl")), text).unwrap();
-        }
-        folder
+        written(&self.0)
     }
 
     fn judged(&self) -> Judged {

@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// Folders of queries.
-const LABS: [&str; 3] = ["diagnose", "oom", "replay"];
+const LABS: [&str; 4] = ["diagnose", "oom", "replay", "roles"];
 
 /// The queries of a place, by name.
 pub(crate) fn queries(lab: &str, place: &str) -> BTreeMap<String, String> {

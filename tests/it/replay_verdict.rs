@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use time::{Duration, OffsetDateTime, macros::datetime};
 
-use crate::bundles::{bundle, judged_without};
+use crate::bundles::{Files, Told, bundle, ids, judged_without, written};
 
 const START: OffsetDateTime = datetime!(2026-04-05 01:30:00 UTC);
 /// Each phase starts this many storms together.
@@ -28,7 +28,7 @@ const NOTICED_MS: f64 = 100.0;
 /// A run, as files of rows in order of time.
 #[derive(Clone)]
 struct Run {
-    files: BTreeMap<&'static str, Vec<Value>>,
+    files: Files,
     /// Seconds from the start.
     phases: BTreeMap<&'static str, Range<f64>>,
 }
@@ -210,59 +210,12 @@ impl Run {
     }
 
     fn write(&self) -> TempDir {
-        let folder = tempfile::tempdir().unwrap();
-        fs::create_dir(folder.path().join("tables")).unwrap();
-        for (file, rows) in &self.files {
-            let line = |row: &Value| {
-                // As a full disk leaves it: cut inside a character, and the next row on a line of its own.
-                if row["cut"] == true { b"{\"message\":\"\xc3\n".to_vec() } else { format!("{row}\n").into_bytes() }
-            };
-            let text: Vec<u8> = rows.iter().flat_map(line).collect();
-            fs::write(folder.path().join(format!("{file}.jsonl")), text).unwrap();
-        }
-        folder
+        written(&self.files)
     }
 
-    fn judge(&self) -> Judged {
-        judged(&self.write())
+    fn judge(&self) -> Told {
+        Told::of("replay", self.write().path())
     }
-}
-
-/// What `verdict.json` says of a run.
-struct Judged {
-    verdict: Value,
-    criteria: Vec<Value>,
-    whole: Value,
-}
-
-/// The lab's judgement of a folder.
-fn judged(folder: &TempDir) -> Judged {
-    let judged = bundle("replay", folder.path(), 3584.0).judge().unwrap();
-    let verdict = json!(judged.verdict);
-    Judged {
-        criteria: verdict["criteria"].as_array().unwrap().clone(),
-        verdict: verdict["verdict"].clone(),
-        whole: verdict,
-    }
-}
-
-impl Judged {
-    /// Ids of the criteria that came out so.
-    fn with(&self, result: &str) -> Vec<&str> {
-        self.criteria.iter().filter(|it| it["result"] == result).map(|it| it["id"].as_str().unwrap()).collect()
-    }
-
-    fn criterion(&self, id: &str) -> &Value {
-        self.criteria.iter().find(|it| it["id"] == id).unwrap_or_else(|| panic!("no {id}"))
-    }
-}
-
-/// The ids in the lab's file of criteria.
-fn ids() -> Vec<String> {
-    let text = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/load/replay/criteria.toml")).unwrap();
-    let file: toml::Table = text.parse().unwrap();
-    let criteria = file["criterion"].as_array().unwrap();
-    criteria.iter().map(|it| it["id"].as_str().unwrap().to_owned()).collect()
 }
 
 type Change = fn(&mut Run);
@@ -404,8 +357,8 @@ const CASES: &[Case] = &[
 #[test]
 fn a_run_as_the_guide_has_it_is_supported() {
     let folder = Run::supported().write();
-    let judged = judged(&folder);
-    assert_eq!(judged.with("pass"), ids(), "{:#?}", judged.criteria);
+    let judged = Told::of("replay", folder.path());
+    assert_eq!(judged.with("pass"), ids("replay"), "{:#?}", judged.criteria);
     assert_eq!(judged.verdict, "supported");
     let counts = &judged.whole["counts"];
     let phases = ["baseline", "incident", "recovery"];
@@ -429,14 +382,15 @@ fn a_run_as_the_guide_has_it_is_supported() {
 
 #[test]
 fn each_criterion_turns_with_the_rows_it_is_about() {
-    assert_eq!(CASES.iter().map(|(id, ..)| *id).collect::<Vec<_>>(), ids(), "a case for each criterion");
+    assert_eq!(CASES.iter().map(|(id, ..)| *id).collect::<Vec<_>>(), ids("replay"), "a case for each criterion");
     for (id, change, also) in CASES {
         let mut run = Run::supported();
         change(&mut run);
         let judged = run.judge();
-        let wanted: Vec<String> = ids().into_iter().filter(|it| it == id || also.contains(&it.as_str())).collect();
+        let wanted: Vec<String> =
+            ids("replay").into_iter().filter(|it| it == id || also.contains(&it.as_str())).collect();
         assert_eq!(judged.with("fail"), wanted, "{id}: {:#?}", judged.criteria);
-        assert_eq!(judged.with("pass").len(), ids().len() - wanted.len(), "{id}: the others keep their result");
+        assert_eq!(judged.with("pass").len(), ids("replay").len() - wanted.len(), "{id}: the others keep their result");
         let verdict = if id.starts_with("checklist.") { "inconclusive" } else { "not_supported" };
         assert_eq!(judged.verdict, verdict, "{id}");
     }
@@ -530,7 +484,7 @@ fn without_any_one_of_its_tables_a_run_is_inconclusive_and_says_by_name_why() {
 #[test]
 fn a_run_without_rows_is_inconclusive_and_no_criterion_passes_by_default() {
     let judged = Run { files: BTreeMap::new(), phases: BTreeMap::new() }.judge();
-    assert_eq!(judged.with("inconclusive"), ids(), "{:#?}", judged.criteria);
+    assert_eq!(judged.with("inconclusive"), ids("replay"), "{:#?}", judged.criteria);
     assert_eq!(judged.verdict, "inconclusive");
     assert!(judged.criteria.iter().all(|it| !it["reason"].as_str().unwrap().is_empty()));
 }

@@ -1,7 +1,7 @@
-//! The stand-in without one of the app's roles: what the app shows, what the findings name, and that it recovers with the grant.
+//! The stand-in without the table role: what its host says and answers until the grant. `run_roles` is about each of the roles.
 
 use incident_labs::{
-    blob::{AccountAccess, EMULATOR_KEY, NO_ROLE, Plane, record_name},
+    blob::{AccountAccess, EMULATOR_KEY, NO_ROLE, Plane},
     functions,
 };
 use lab::{
@@ -16,7 +16,6 @@ use lab::{
     },
     machine::{storage_proxy::Withheld, workspace::Workspace},
 };
-use serde_json::Value;
 use std::{path::Path, time::Duration};
 
 use crate::{
@@ -95,40 +94,4 @@ async fn without_the_table_role_no_function_is_there_until_it_is_granted() {
     session.stop(Duration::from_secs(1)).await;
     let text = std::fs::read_to_string(tables.join("traces.jsonl")).unwrap();
     assert!(!text.contains(&EMULATOR_KEY[..20]), "no key in what was said");
-}
-
-#[tokio::test]
-async fn without_another_role_the_app_runs_and_lacks_what_it_needs_that_role_for() {
-    let (scratch, withheld, port) = (Scratch::new(), Withheld::default(), free_port().await);
-    let options = options(&scratch, &withheld, port).await;
-    let tables = options.folder.tables();
-    let session = Session::start(options).await.unwrap();
-    let storage = &session.blobs().unwrap().storage;
-    let is_done = async |name: &str| storage.read("results", &record_name(name)).await.unwrap().is_some();
-    for (plane, symptom) in [
-        (Plane::Queue, Some("trigger queue fails and will be asked again")),
-        (Plane::Blob, Some("blob listing fails and will be repeated")),
-        (Plane::File, None),
-    ] {
-        withheld.withhold(plane);
-        // The answer is kept for a second.
-        eventually(SOON, async || (amiss(&asked(port).await) == [format!("role.{}", plane.name())]).then_some(()))
-            .await;
-        if let Some(symptom) = symptom {
-            said(&tables, symptom).await;
-        }
-        let name = plane.name();
-        storage.put("input", name, name.as_bytes().to_vec(), None).await.unwrap();
-        if symptom.is_some() {
-            assert!(!is_done(name).await, "{name}: a blob is processed without the role");
-            withheld.grant(plane);
-        }
-        eventually(SOON, async || is_done(name).await.then_some(())).await;
-        withheld.grant(plane);
-        eventually(SOON, async || amiss(&asked(port).await).is_empty().then_some(())).await;
-    }
-    let record: Value =
-        serde_json::from_slice(&storage.read("results", &record_name("file")).await.unwrap().unwrap()).unwrap();
-    assert_eq!(record["size_bytes"], 4, "nothing that the app does takes the file service");
-    session.stop(Duration::from_secs(1)).await;
 }

@@ -17,7 +17,7 @@ use serde_json::Value;
 use url::Url;
 
 use super::{pace::Pace, redrive::only_trigger_queue};
-use crate::machine::{storage::Storage, workspace::Workspace};
+use crate::machine::{storage::Storage, storage_proxy::Withheld, workspace::Workspace};
 use incident_labs::worker::cgroup::Usage;
 
 /// What a lab asks for before it writes anything.
@@ -35,6 +35,8 @@ pub struct AppRequest {
     pub work: PathBuf,
     /// What the app itself will take, where that is worth checking.
     pub needs: Option<Needs>,
+    /// Whether roles of the app will be withheld: see [`Platform::withheld`].
+    pub withholds_roles: bool,
     /// How fast a stand-in goes. A real host has its own pace.
     pub pace: Pace,
     /// The app on Azure, where it is one.
@@ -103,7 +105,13 @@ pub trait Platform: fmt::Debug {
     /// Removes what earlier runs left in storage and task hub.
     async fn clear(&self) -> anyhow::Result<()>;
 
-    /// Starts the app.
+    /// The roles that the app's identity does not have at its storage, where the platform can take them away and give them back, before a
+    /// start and during one.
+    fn withheld(&self) -> Option<&Withheld> {
+        None
+    }
+
+    /// Starts the app. One whose host cannot start yet for want of a role is returned all the same: [`RunningApp::ready`] waits for it.
     ///
     /// # Errors
     /// When it cannot be started.

@@ -1,5 +1,6 @@
-//! `lab load`: the load of each lab by itself, on any account or app.
+//! `lab load`: the load of a lab by itself, on any account or app.
 
+use anyhow::Context;
 use clap::Command;
 
 use super::run::{OfLab, Verb};
@@ -14,7 +15,8 @@ impl Load {
     /// # Errors
     /// When the other side refuses or is away, or the load cannot be planned as asked for.
     pub async fn run(self) -> anyhow::Result<u8> {
-        (self.lab.load)(self.matches).await
+        let load = self.lab.load.with_context(|| format!("the {} lab has no load", self.lab.name))?;
+        (load.run)(self.matches).await
     }
 }
 
@@ -22,7 +24,7 @@ impl Load {
 pub struct Loading;
 
 impl Verb for Loading {
-    fn subcommand(lab: &Entry) -> Command {
-        (lab.load_command)()
+    fn subcommand(lab: &Entry) -> Option<Command> {
+        lab.load.map(|it| (it.command)(lab.name))
     }
 }

@@ -67,7 +67,7 @@ fn on_azure(deployed: Deployed, request: AppRequest) -> LocalBoxFuture<'static, 
 /// Stages the app into the work folder, where the stand-in runs it.
 fn on_this_machine(request: AppRequest) -> LocalBoxFuture<'static, anyhow::Result<Box<dyn Platform>>> {
     Box::pin(async move {
-        let AppRequest { functions, script_root, handler, work, needs, pace, .. } = request;
+        let AppRequest { functions, script_root, handler, work, needs, withholds_roles, pace, .. } = request;
         if let Some(needs) = needs {
             LocalPlatform::ensure_room(needs, &work)?;
         }
@@ -78,21 +78,23 @@ fn on_this_machine(request: AppRequest) -> LocalBoxFuture<'static, anyhow::Resul
         let script_root = AppArgs { script_root, handler }.serve_some_from(&out, &functions)?;
         let script_root = ScriptRoot::read(&script_root)?;
         let platform = LocalPlatform::new(work, script_root, own::containers(), pace);
+        let platform = if withholds_roles { platform.withholding_roles() } else { platform };
         Ok(Box::new(platform) as Box<dyn Platform>)
     })
 }
 
 /// What a command does with a lab.
 pub trait Verb {
-    fn subcommand(lab: &Entry) -> Command;
+    /// The subcommand of a lab; `None` where the lab has nothing of the kind.
+    fn subcommand(lab: &Entry) -> Option<Command>;
 }
 
 #[derive(Clone, Copy, Debug)]
 pub struct Running;
 
 impl Verb for Running {
-    fn subcommand(lab: &Entry) -> Command {
-        (lab.run_command)()
+    fn subcommand(lab: &Entry) -> Option<Command> {
+        Some((lab.run_command)())
     }
 }
 
@@ -126,7 +128,10 @@ impl<V> FromArgMatches for OfLab<V> {
 
 impl<V: Verb> Subcommand for OfLab<V> {
     fn augment_subcommands(command: Command) -> Command {
-        command.subcommand_required(true).arg_required_else_help(true).subcommands(LABS.iter().map(V::subcommand))
+        command
+            .subcommand_required(true)
+            .arg_required_else_help(true)
+            .subcommands(LABS.iter().filter_map(V::subcommand))
     }
 
     fn augment_subcommands_for_update(command: Command) -> Command {
@@ -134,6 +139,6 @@ impl<V: Verb> Subcommand for OfLab<V> {
     }
 
     fn has_subcommand(name: &str) -> bool {
-        LABS.iter().any(|it| it.name == name)
+        LABS.iter().any(|it| it.name == name && V::subcommand(it).is_some())
     }
 }

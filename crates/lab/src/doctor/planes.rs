@@ -4,6 +4,9 @@ use incident_labs::blob::{AccountAccess, Outcome, Plane, PlaneAccess};
 
 use super::{Finding, State};
 
+/// Where the handler answers what it found.
+pub const ROUTE: &str = "/api/lab/storage-access";
+
 /// Who the roles are for, and where the account is; the names of shell variables where that is not known.
 #[derive(Clone, Copy, Debug)]
 pub struct Grantee<'a> {
@@ -54,7 +57,8 @@ pub fn assign(object_id: &str, kind: &str, role: &str, scope: &str) -> String {
     )
 }
 
-fn id(plane: Plane) -> String {
+/// Id of a plane's finding.
+pub fn id(plane: Plane) -> String {
     format!("role.{}", plane.name())
 }
 

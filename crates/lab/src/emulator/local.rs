@@ -10,7 +10,8 @@ use url::Url;
 
 use super::{
     listener::HttpPort,
-    session::{Session, SessionOptions, telemetry_here},
+    session::{Opened, Session, SessionOptions, telemetry_here},
+    starting::Starting,
 };
 use crate::{
     app::{
@@ -24,6 +25,7 @@ use crate::{
     machine::{
         capacity::{self, RoomError},
         storage::Storage,
+        storage_proxy::Withheld,
         workspace::Workspace,
     },
 };
@@ -36,7 +38,7 @@ use incident_labs::{
 const READY_WITHIN: Duration = Duration::from_secs(30);
 const READY_POLL: Duration = Duration::from_millis(250);
 /// What running invocations get to end when a lab is through with the app.
-const DRAIN: Duration = Duration::from_secs(2);
+pub(super) const DRAIN: Duration = Duration::from_secs(2);
 /// What the stand-in, storage and the load generator need beside the worker.
 const AROUND_THE_WORKER: u64 = 1024 * MIB;
 /// Small blobs, results, tables. Copies inside the emulator share their source's file.
@@ -50,11 +52,18 @@ pub struct LocalPlatform {
     /// Containers the app expects beside those of its triggers.
     containers: Vec<String>,
     pace: Pace,
+    withheld: Option<Withheld>,
 }
 
 impl LocalPlatform {
     pub fn new(work: Workspace, script_root: ScriptRoot, containers: Vec<String>, pace: Pace) -> Self {
-        Self { work, script_root, containers, pace }
+        Self { work, script_root, containers, pace, withheld: None }
+    }
+
+    /// The same, with a proxy before storage that can withhold the app's roles.
+    #[must_use]
+    pub fn withholding_roles(self) -> Self {
+        Self { withheld: Some(Withheld::default()), ..self }
     }
 
     /// Refuses a run that this machine has no room for; its work folder need not exist yet.
@@ -87,6 +96,10 @@ impl Platform for LocalPlatform {
         Ok(self.work.clear()?)
     }
 
+    fn withheld(&self) -> Option<&Withheld> {
+        self.withheld.as_ref()
+    }
+
     async fn start(&self, start: AppStart) -> anyhow::Result<Box<dyn RunningApp>> {
         let AppStart { settings, tables } = start;
         // A worker ends a moment after its front: none of the last start's shares the machine with the next.
@@ -100,9 +113,10 @@ impl Platform for LocalPlatform {
             pace: self.pace,
             port: HttpPort::Free,
             echo: None,
-            withheld: None,
+            withheld: self.withheld.clone(),
         };
-        Ok(Box::new(Session::start(options).await?))
+        let opened = Opened::open(options).await?;
+        if self.withheld.is_some() { Ok(Box::new(Starting::new(opened)?)) } else { Ok(Box::new(opened.start().await?)) }
     }
 
     fn pace(&self) -> Pace {

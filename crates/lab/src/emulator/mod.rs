@@ -7,6 +7,7 @@ mod hub_tables;
 pub mod listener;
 pub mod local;
 pub mod session;
+mod starting;
 mod surroundings;
 pub mod task_hub;
 

@@ -3,7 +3,11 @@
 use std::{io, path::Path, time::Duration};
 
 use anyhow::Context;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::{
+    net::TcpListener,
+    time::{Instant, sleep, timeout},
+};
+use url::Url;
 
 use super::listener::{HttpHost, HttpParts, HttpPort};
 use super::{
@@ -33,6 +37,8 @@ const TIDY_TIME: Duration = Duration::from_secs(2);
 /// Where the kernel's groups are: their names can tell a user's.
 const CGROUPS: &str = "/sys/fs/cgroup";
 
+const NO_BLOB_FUNCTION: &str = "the staged app has no blob function";
+
 /// How often the handler may go on sending when it has nothing left to do.
 const MOST_WAITS: usize = 10;
 
@@ -56,6 +62,20 @@ impl std::fmt::Debug for SessionOptions {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("SessionOptions").field("folder", &self.folder).finish_non_exhaustive()
     }
+}
+
+/// A lab whose storage is there already, and whose host is still to start.
+pub(super) struct Opened {
+    folder: Workspace,
+    script_root: ScriptRoot,
+    containers: Vec<String>,
+    pace: Pace,
+    echo: Echo,
+    functions: Vec<BlobFunction>,
+    listener: TcpListener,
+    port: u16,
+    azurite: Option<Azurite>,
+    proxy: Option<StorageProxy>,
 }
 
 /// A lab in operation.
@@ -92,72 +112,7 @@ impl Session {
     /// # Errors
     /// What could not be started.
     pub async fn start(options: SessionOptions) -> anyhow::Result<Self> {
-        let SessionOptions { folder, script_root, containers, pace, port, echo, withheld } = options;
-        let listener = port.listen().await?;
-        let port = listener.local_addr()?.port();
-        let previewed = preview(&script_root, port)?;
-        let functions = BlobFunction::all(&previewed)?;
-        check(&previewed, &functions)?;
-        HostOptions::new(&previewed)?.check_executable(&previewed)?;
-        let azurite = if functions.is_empty() { None } else { Some(Azurite::start(&folder, Ports::Free).await?) };
-        let proxy = match (&azurite, withheld) {
-            (Some(azurite), Some(withheld)) => Some(StorageProxy::start(azurite.account(), withheld).await?),
-            _ => None,
-        };
-        // The app's way to storage, and the host's on its behalf.
-        let account = proxy.as_ref().map(StorageProxy::account).or(azurite.as_ref().map(Azurite::account)).cloned();
-        let tables = Tables::open(&folder.tables()).context("open the tables")?;
-        let places = [(script_root.path(), "<app>"), (folder.path(), "<work>"), (Path::new(CGROUPS), "<cgroup>")];
-        // Tables of the work folder are for the person at this machine; others are a run's evidence.
-        let is_evidence = !folder.tables().starts_with(folder.path());
-        let tables = if is_evidence { tables.naming(&places) } else { tables };
-        let telemetry = Collector::start(0, Sink::tables(tables.clone())).await?;
-        let destination = script_root.setting(CONNECTION_STRING).unwrap_or_default().trim();
-        let sends_telemetry_elsewhere = !destination.is_empty();
-        // As app settings send an app's telemetry on Azure.
-        let here = (CONNECTION_STRING.to_owned(), telemetry.connection_string());
-        let script_root = script_root.with_settings((!sends_telemetry_elsewhere).then_some(here));
-        let root = provide(script_root, &folder, account.as_ref(), port).resolved()?;
-        let mut host_options = HostOptions::new(&root)?;
-        // The handler's rows and the host's are joined by the ids that the host sends only then.
-        host_options.telemetry_configured = true;
-        let log = HostLog::new(tables.clone(), Identity::new(&host_options.app_name), echo);
-        for function in root.disabled() {
-            log.write("Host.Startup", Level::Information, format!("Function 'Functions.{function}' is disabled"));
-        }
-        let lifecycle = Lifecycle::begin(&log, &root)?;
-        let host =
-            Host::start(host_options, log.clone()).await.context("find a free port on 127.0.0.1 for the handler")?;
-        if let Some(proxy) = &proxy
-            && let Some(hub) = HubTables::of(&root, proxy.account())?
-        {
-            hub.provide(&listener, &log).await?;
-        }
-        let parts = HttpParts {
-            hub_file: folder.task_hub(),
-            host: host.clone(),
-            log: log.clone(),
-            tables,
-            waits: pace.waits(),
-        };
-        let http = HttpHost::start(listener, &root, parts)?;
-        lifecycle.initialized(&HttpFunctions::new(&root).mapped());
-        let blobs = match azurite.zip(account) {
-            None => None,
-            Some((azurite, account)) => {
-                let settings = TriggerSettings::new(&root, pace)?;
-                let parts = TriggerParts {
-                    functions,
-                    storage: Storage::open(&account)?,
-                    host: host.clone(),
-                    log,
-                    journal: folder.journal(),
-                };
-                Some(Blobs::start(azurite, containers, parts, settings).await?)
-            }
-        };
-        lifecycle.started();
-        Ok(Self { folder, host, http, blobs, telemetry, sends_telemetry_elsewhere, proxy, lifecycle })
+        Opened::open(options).await?.start().await
     }
 
     /// Storage and trigger.
@@ -165,7 +120,7 @@ impl Session {
     /// # Errors
     /// When the app has no blob function.
     pub fn blobs(&self) -> anyhow::Result<&Blobs> {
-        self.blobs.as_ref().context("the staged app has no blob function")
+        self.blobs.as_ref().context(NO_BLOB_FUNCTION)
     }
 
     /// The task hub.
@@ -220,6 +175,103 @@ impl Session {
         while cgroup::remove_leftovers() > 0 && stopped.elapsed() < TIDY_TIME {
             sleep(TIDY_TIME / 20).await;
         }
+    }
+}
+
+impl Opened {
+    /// Takes the port, looks at the app, and starts storage, if the app has a blob function.
+    ///
+    /// # Errors
+    /// What could not be started, or why the app cannot be served here.
+    pub(super) async fn open(options: SessionOptions) -> anyhow::Result<Self> {
+        let SessionOptions { folder, script_root, containers, pace, port, echo, withheld } = options;
+        let listener = port.listen().await?;
+        let port = listener.local_addr()?.port();
+        let previewed = preview(&script_root, port)?;
+        let functions = BlobFunction::all(&previewed)?;
+        check(&previewed, &functions)?;
+        HostOptions::new(&previewed)?.check_executable(&previewed)?;
+        let azurite = if functions.is_empty() { None } else { Some(Azurite::start(&folder, Ports::Free).await?) };
+        let proxy = match (&azurite, withheld) {
+            (Some(azurite), Some(withheld)) => Some(StorageProxy::start(azurite.account(), withheld).await?),
+            _ => None,
+        };
+        Ok(Self { folder, script_root, containers, pace, echo, functions, listener, port, azurite, proxy })
+    }
+
+    /// Where the HTTP functions will be.
+    pub(super) fn url(&self) -> anyhow::Result<Url> {
+        Ok(format!("http://{}", self.listener.local_addr()?).parse()?)
+    }
+
+    /// Clients of storage, with every right.
+    ///
+    /// # Errors
+    /// When the app has no blob function.
+    pub(super) fn storage(&self) -> anyhow::Result<Storage> {
+        Ok(Storage::open(self.azurite.as_ref().context(NO_BLOB_FUNCTION)?.account())?)
+    }
+
+    /// Starts the host, then what calls it. Where the durable extension may not have its tables, the host is not there before it may.
+    ///
+    /// # Errors
+    /// What could not be started.
+    pub(super) async fn start(self) -> anyhow::Result<Session> {
+        let Self { folder, script_root, containers, pace, echo, functions, listener, port, azurite, proxy } = self;
+        // The app's way to storage, and the host's on its behalf.
+        let account = proxy.as_ref().map(StorageProxy::account).or(azurite.as_ref().map(Azurite::account)).cloned();
+        let tables = Tables::open(&folder.tables()).context("open the tables")?;
+        let places = [(script_root.path(), "<app>"), (folder.path(), "<work>"), (Path::new(CGROUPS), "<cgroup>")];
+        // Tables of the work folder are for the person at this machine; others are a run's evidence.
+        let is_evidence = !folder.tables().starts_with(folder.path());
+        let tables = if is_evidence { tables.naming(&places) } else { tables };
+        let telemetry = Collector::start(0, Sink::tables(tables.clone())).await?;
+        let destination = script_root.setting(CONNECTION_STRING).unwrap_or_default().trim();
+        let sends_telemetry_elsewhere = !destination.is_empty();
+        // As app settings send an app's telemetry on Azure.
+        let here = (CONNECTION_STRING.to_owned(), telemetry.connection_string());
+        let script_root = script_root.with_settings((!sends_telemetry_elsewhere).then_some(here));
+        let root = provide(script_root, &folder, account.as_ref(), port).resolved()?;
+        let mut host_options = HostOptions::new(&root)?;
+        // The handler's rows and the host's are joined by the ids that the host sends only then.
+        host_options.telemetry_configured = true;
+        let log = HostLog::new(tables.clone(), Identity::new(&host_options.app_name), echo);
+        for function in root.disabled() {
+            log.write("Host.Startup", Level::Information, format!("Function 'Functions.{function}' is disabled"));
+        }
+        let lifecycle = Lifecycle::begin(&log, &root)?;
+        let host =
+            Host::start(host_options, log.clone()).await.context("find a free port on 127.0.0.1 for the handler")?;
+        if let Some(proxy) = &proxy
+            && let Some(hub) = HubTables::of(&root, proxy.account())?
+        {
+            hub.provide(&listener, &log).await?;
+        }
+        let parts = HttpParts {
+            hub_file: folder.task_hub(),
+            host: host.clone(),
+            log: log.clone(),
+            tables,
+            waits: pace.waits(),
+        };
+        let http = HttpHost::start(listener, &root, parts)?;
+        lifecycle.initialized(&HttpFunctions::new(&root).mapped());
+        let blobs = match azurite.zip(account) {
+            None => None,
+            Some((azurite, account)) => {
+                let settings = TriggerSettings::new(&root, pace)?;
+                let parts = TriggerParts {
+                    functions,
+                    storage: Storage::open(&account)?,
+                    host: host.clone(),
+                    log,
+                    journal: folder.journal(),
+                };
+                Some(Blobs::start(azurite, containers, parts, settings).await?)
+            }
+        };
+        lifecycle.started();
+        Ok(Session { folder, host, http, blobs, telemetry, sends_telemetry_elsewhere, proxy, lifecycle })
     }
 }
 

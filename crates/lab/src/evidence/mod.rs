@@ -30,8 +30,9 @@ use time::{OffsetDateTime, macros::format_description};
 pub use bands::{Band, BandEdges, Bands};
 pub use doubts::doubts;
 pub use environment::Environment;
+pub use moment::END_MONOTONIC;
 pub use numbers::percentile;
-pub use steady::{END_MONOTONIC, Steady};
+pub use steady::Steady;
 pub use tail::Tail;
 
 use crate::machine::own_folder::{OwnFolder, Purpose, purpose_of};

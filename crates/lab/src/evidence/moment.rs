@@ -14,6 +14,9 @@ const TRIES: usize = 20;
 /// Column with the monotonic clock's milliseconds. All processes of a machine read the same clock.
 pub const MONOTONIC: &str = "monotonicMs";
 
+/// Column with the monotonic clock's milliseconds at the end of what a row tells.
+pub const END_MONOTONIC: &str = "endMonotonicMs";
+
 #[derive(Clone, Copy, Debug)]
 pub struct Moment {
     pub at: OffsetDateTime,
@@ -48,6 +51,13 @@ impl Moment {
     pub fn stamp(self, row: &mut Value) {
         row["timestamp"] = json!(self.timestamp());
         row[MONOTONIC] = json!(self.monotonic_ms());
+    }
+
+    /// Sets them, and `end` and `endMonotonicMs` of what lasted until then.
+    pub fn stamp_until(self, end: Self, row: &mut Value) {
+        self.stamp(row);
+        row["end"] = json!(end.timestamp());
+        row[END_MONOTONIC] = json!(end.monotonic_ms());
     }
 }
 

@@ -8,11 +8,13 @@ use std::{io, path::Path};
 use serde_json::{Value, json};
 use time::{Duration, OffsetDateTime};
 
-use super::{jsonl, moment::MONOTONIC, schema::read_time};
+use super::{
+    jsonl,
+    moment::{END_MONOTONIC, MONOTONIC},
+    schema::read_time,
+};
 use custom_handler::clock;
 
-/// Column with the monotonic clock's milliseconds at the end of what a row tells.
-pub const END_MONOTONIC: &str = "endMonotonicMs";
 /// How far the wall clock may run from the monotonic one. A time server moves it by half a second in a quarter of an hour.
 pub(super) const LARGEST_DRIFT: Duration = Duration::SECOND;
 

@@ -7,7 +7,7 @@ const QUERIES: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/queries.rs"
 
 #[derive(Clone, Copy, Debug)]
 pub struct Definition {
-    /// `oom` or `replay`.
+    /// `oom`, `replay` or `roles`.
     pub name: &'static str,
     /// The text of its `criteria.toml`.
     pub criteria: &'static str,

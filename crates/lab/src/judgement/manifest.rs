@@ -38,7 +38,7 @@ impl Origin {
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Manifest {
-    /// `oom` or `replay`.
+    /// Its lab: `oom`, `replay` or `roles`.
     pub lab: String,
     /// Name of the run's folder when it was made.
     pub run: String,

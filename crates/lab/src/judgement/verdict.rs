@@ -65,7 +65,7 @@ impl fmt::Display for Verdict {
 /// `verdict.json`.
 #[derive(Clone, Debug, Serialize)]
 pub struct VerdictFile {
-    /// `oom` or `replay`.
+    /// Its lab: `oom`, `replay` or `roles`.
     pub lab: String,
     /// Name of the run's folder when it was made.
     pub run: String,

@@ -4,6 +4,7 @@
 
 pub mod oom;
 pub mod replay;
+pub mod roles;
 mod run;
 
 use std::{collections::BTreeMap, fmt, io, path::Path, time::Duration};
@@ -18,10 +19,15 @@ use crate::{
     app::running::{Needs, OpenPlatform, Platform},
     evidence::{Environment, RunFolder},
     judgement::{Definition, Rules, RulesError},
+    machine::exit::UsageError,
 };
 
 /// All labs, in the order in which the command line lists them.
-pub const LABS: &[Entry] = &[Entry::of::<oom::OomLab>(), Entry::of::<replay::ReplayLab>()];
+pub const LABS: &[Entry] = &[
+    Entry::of::<oom::OomLab>().with_load::<oom::LoadOom>(),
+    Entry::of::<replay::ReplayLab>().with_load::<replay::LoadReplay>(),
+    Entry::of::<roles::RolesLab>(),
+];
 
 /// Memory of an EP1's instance, in MB: the worker's limit at full scale.
 pub const EP1_LIMIT_MB: f64 = 3584.0;
@@ -44,15 +50,14 @@ pub trait Lab: clap::Args + fmt::Debug + Sized + 'static {
     /// Its name on the command line, in the path of its evidence and in `verdict.json`.
     const NAME: &'static str;
     const RUN_HELP: Help;
-    const LOAD_HELP: Help;
     /// The work folder, where the command line names no other.
     const WORK: &'static str;
     /// The text of its `criteria.toml`.
     const CRITERIA: &'static str;
     /// The guide's phases, which its queries are about: each with the run's own that it covers.
     const PHASES: &'static [(&'static str, &'static [&'static str])];
-    /// `lab load NAME`.
-    type Load: Load;
+    /// Whether it withholds roles of the app.
+    const WITHHOLDS_ROLES: bool = false;
     /// The experiment in full: what was asked for, checked against the scenario.
     type Plan;
     /// Functions its app must have.
@@ -65,7 +70,12 @@ pub trait Lab: clap::Args + fmt::Debug + Sized + 'static {
     fn plan(&self) -> anyhow::Result<Self::Plan>;
 
     /// Asks for what an app on Azure is asked for: the guide's windows, an EP1's memory.
-    fn go_to_azure(&mut self) {}
+    ///
+    /// # Errors
+    /// When it cannot be carried out there.
+    fn go_to_azure(&mut self) -> Result<(), UsageError> {
+        Ok(())
+    }
 
     /// How long the load takes as planned.
     fn takes(&self, plan: &Self::Plan) -> Duration;
@@ -141,6 +151,8 @@ pub trait Lab: clap::Args + fmt::Debug + Sized + 'static {
 /// The load of a lab by itself, on any account or app. Its value is what the command line asks for.
 #[async_trait(?Send)]
 pub trait Load: clap::Args {
+    const HELP: Help;
+
     /// Generates the load and gives the exit code.
     ///
     /// # Errors
@@ -156,9 +168,8 @@ pub struct Entry {
     pub run_command: fn() -> Command,
     /// Carries out what the command line asked for, and gives the exit code.
     pub run: fn(ArgMatches, OpenPlatform) -> LocalBoxFuture<'static, anyhow::Result<u8>>,
-    /// `lab load NAME`.
-    pub load_command: fn() -> Command,
-    pub load: fn(ArgMatches) -> LocalBoxFuture<'static, anyhow::Result<u8>>,
+    /// `lab load NAME`, where its load makes sense by itself.
+    pub load: Option<LoadEntry>,
     /// Its work folder, where the command line names no other.
     pub work: &'static str,
     /// Functions its app must have.
@@ -170,14 +181,21 @@ pub struct Entry {
     pub parameters: fn(f64) -> BTreeMap<String, String>,
 }
 
+/// A lab's load as the command line has it.
+#[derive(Clone, Copy, Debug)]
+pub struct LoadEntry {
+    /// The subcommand of a name.
+    pub command: fn(&'static str) -> Command,
+    pub run: fn(ArgMatches) -> LocalBoxFuture<'static, anyhow::Result<u8>>,
+}
+
 impl Entry {
     const fn of<L: Lab>() -> Self {
         Self {
             name: L::NAME,
             run_command: || command::<RunArguments<L>>(L::NAME, L::RUN_HELP),
             run: |matches, open| Box::pin(async move { run::run(arguments::<RunArguments<L>>(&matches)?, open).await }),
-            load_command: || command::<L::Load>(L::NAME, L::LOAD_HELP),
-            load: |matches| Box::pin(async move { arguments::<L::Load>(&matches)?.run().await }),
+            load: None,
             work: L::WORK,
             functions: L::functions,
             needs: || {
@@ -188,6 +206,14 @@ impl Entry {
             definition: Definition { name: L::NAME, criteria: L::CRITERIA },
             parameters: L::parameters,
         }
+    }
+
+    const fn with_load<L: Load>(self) -> Self {
+        let load = LoadEntry {
+            command: |name| command::<L>(name, L::HELP),
+            run: |matches| Box::pin(async move { arguments::<L>(&matches)?.run().await }),
+        };
+        Self { load: Some(load), ..self }
     }
 }
 
@@ -231,7 +257,9 @@ mod tests {
     fn every_lab_has_a_command_line_that_clap_accepts() {
         for lab in LABS {
             (lab.run_command)().debug_assert();
-            (lab.load_command)().debug_assert();
+            if let Some(load) = lab.load {
+                (load.command)(lab.name).debug_assert();
+            }
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
+    fs, io,
     path::{Path, PathBuf},
 };
 
@@ -123,7 +123,7 @@ pub(super) async fn run<L: Lab>(arguments: RunArguments<L>, open: OpenPlatform) 
             let text = "--script-root and --handler are for this machine: on Azure the package is deployed already";
             return Err(UsageError(text.to_owned()).into());
         }
-        lab.go_to_azure();
+        lab.go_to_azure()?;
     }
     let plan = lab.plan()?;
     // What a plan writes nobody sees.
@@ -134,7 +134,18 @@ pub(super) async fn run<L: Lab>(arguments: RunArguments<L>, open: OpenPlatform) 
     check(&evidence, Purpose::Evidence)?;
     let needs = lab.needs(&plan).filter(|_| deployed.is_none());
     let (functions, takes) = (L::functions(), lab.takes(&plan) * runs.into());
-    let request = AppRequest { lab: L::NAME, functions, script_root, handler, work, needs, pace, deployed, takes };
+    let request = AppRequest {
+        lab: L::NAME,
+        functions,
+        script_root,
+        handler,
+        work,
+        needs,
+        withholds_roles: L::WITHHOLDS_ROLES,
+        pace,
+        deployed,
+        takes,
+    };
     let platform = open(request).await?;
     let evidence = RunFolder::create(&evidence, L::NAME, clock::utc_now()).context("make the run folder")?;
     let runner = Runner { lab: &lab, plan: &plan, platform: &*platform, runs };
@@ -296,17 +307,25 @@ pub(super) async fn with_app(
     traffic: &[Traffic],
     work: impl AsyncFnOnce(&dyn RunningApp) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
-    let app = platform.start(start).await?;
+    let app = tokio::select! {
+        app = platform.start(start) => app?,
+        result = interrupted() => return Err(interruption(result)),
+    };
     if app.rehearses(traffic) {
         return app.stop().await;
     }
     let done = tokio::select! {
         done = work(&*app) => done,
         reason = app.ended() => Err(anyhow!(reason)),
-        result = interrupted() => Err(result.err().map_or_else(|| anyhow!("interrupted"), Into::into)),
+        result = interrupted() => Err(interruption(result)),
     };
     let stopped = app.stop().await;
     done.and(stopped)
+}
+
+/// What a wait for Ctrl-C came to.
+fn interruption(waited: io::Result<()>) -> anyhow::Error {
+    waited.err().map_or_else(|| anyhow!("interrupted"), Into::into)
 }
 
 /// Reads a scenario from a file, or takes the guide's.

@@ -2,9 +2,10 @@
 
 use serde::Deserialize;
 
-const PLANS: [(&str, &str); 2] = [
+const PLANS: [(&str, &str); 3] = [
     ("oom", include_str!("../../../../load/oom/page.toml")),
     ("replay", include_str!("../../../../load/replay/page.toml")),
+    ("roles", include_str!("../../../../load/roles/page.toml")),
 ];
 
 #[derive(Clone, Debug, Deserialize)]
@@ -21,7 +22,8 @@ pub(super) struct Plan {
     pub tables: Vec<GuideTable>,
     #[serde(rename = "difference")]
     pub differences: Vec<Difference>,
-    pub real_host: RealHost,
+    /// Nothing for a lab that has not run there.
+    pub real_host: Option<RealHost>,
 }
 
 /// What Microsoft's own host is whose figures stand in [`Fact::host`], and why this run's differ.

@@ -13,15 +13,14 @@ pub fn beside_real_host(lab: &str, criteria: &[Criterion]) -> String {
     let Some(Ok(plan)) = Plan::of(lab) else { return String::new() };
     let observed = |id: &str| criteria.iter().find(|it| it.id == id).map(|it| it.observed.clone());
     let rows = rows(&plan, observed);
-    if rows.is_empty() {
+    let Some(RealHost { about, why }) = plan.real_host.as_ref().filter(|_| !rows.is_empty()) else {
         return String::new();
-    }
+    };
     let heads = HEADS.map(str::to_owned);
     let widest = |column: usize| rows.iter().chain([&heads]).map(|it| it[column].chars().count()).max();
     let widths = [widest(0), widest(1)].map(Option::unwrap_or_default);
     let line = |[what, here, there]: &[String; 3]| format!("  {what:<0$}  {here:<1$}  {there}\n", widths[0], widths[1]);
     let figures: String = [&heads].into_iter().chain(&rows).map(line).collect();
-    let RealHost { about, why } = &plan.real_host;
     let why: String = why.iter().map(|it| format!("  - {}\n", it.replace('\n', "\n    "))).collect();
     format!("\nMicrosoft's host: {about}\n\n{figures}\n{why}")
 }
@@ -29,10 +28,9 @@ pub fn beside_real_host(lab: &str, criteria: &[Criterion]) -> String {
 /// The same for the page.
 pub(super) fn section(plan: &Plan, observed: impl Fn(&str) -> Option<String>) -> String {
     let rows: Vec<Vec<String>> = rows(plan, observed).into_iter().map(Vec::from).collect();
-    if rows.is_empty() {
+    let Some(RealHost { about, why }) = plan.real_host.as_ref().filter(|_| !rows.is_empty()) else {
         return String::new();
-    }
-    let RealHost { about, why } = &plan.real_host;
+    };
     let why: String = why.iter().map(|it| format!("<li>{}</li>", esc(it))).collect();
     let heads = ["Signal", "This run", "Microsoft's host"].map(str::to_owned);
     let about = format!("<p class=about>Microsoft's host: {}</p>", esc(about));
@@ -57,7 +55,7 @@ mod tests {
         ] {
             let plan = Plan::of(lab).unwrap().unwrap();
             let known = |id: &str| criteria.contains(&format!("id = \"{id}\"")).then(|| "measured".to_owned());
-            assert!(rows(&plan, known).len() >= 3 && plan.real_host.why.len() >= 3, "{lab}");
+            assert!(rows(&plan, known).len() >= 3 && plan.real_host.as_ref().unwrap().why.len() >= 3, "{lab}");
             let shown = section(&plan, known);
             assert!(shown.contains("measured") && shown.contains("<p class=about>Microsoft's host: "), "{shown}");
             assert_eq!(section(&plan, |_| None), "", "nothing was measured");

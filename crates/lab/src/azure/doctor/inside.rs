@@ -8,13 +8,11 @@ use crate::{
     azure::{call::Call, error::AzureError, logs},
     doctor::{
         Finding, State,
-        planes::{self, Grantee},
+        planes::{self, Grantee, ROUTE},
     },
 };
 use incident_labs::blob::{AccountAccess, PlaneAccess};
 
-/// The handler's function that tries the data planes.
-const ROUTE: &str = "/api/lab/storage-access";
 /// Days of the workspace that are looked through for the lines of a start.
 const DAYS: u32 = 7;
 

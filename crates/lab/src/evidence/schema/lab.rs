@@ -62,7 +62,7 @@ mod tests {
 
     #[test]
     fn each_record_has_a_file_and_a_schema() {
-        assert_eq!(own_tables().len(), 12);
+        assert_eq!(own_tables().len(), 15);
         assert!(own_tables().iter().all(|it| it.columns.len() > 1), "{:?}", own_tables());
         assert_eq!(own_file("lab_manifest").as_deref(), Some("manifest.jsonl"));
         assert_eq!(own_file("lab_episodes").as_deref(), Some("tables/episodes.jsonl"));

@@ -18,7 +18,7 @@ use crate::{
         redrive::redrive,
         running::{AppStart, Platform, RunningApp, Traffic},
     },
-    evidence::{END_MONOTONIC, RunFolder, jsonl::JsonLines, moment::Moment},
+    evidence::{RunFolder, jsonl::JsonLines, moment::Moment},
     judgement::{Journal, Step},
     labs::{Lab, run::with_app},
     machine::storage::Storage,
@@ -175,16 +175,13 @@ impl Driver<'_> {
         if self.experiment.platform.is_on_azure() {
             return Ok(());
         }
-        let end = Moment::now();
         let mut row = json!({
-            "end": end.timestamp(),
-            END_MONOTONIC: end.monotonic_ms(),
             "remedy": remedy.name(),
             "front_pid": front_pid,
             "front_pid_at_end": self.app.handler_pid(),
             "settings": Value::from_iter(self.experiment.settings(remedy)),
         });
-        start.stamp(&mut row);
+        start.stamp_until(Moment::now(), &mut row);
         Ok(self.experiment.append("hosts.jsonl")?.write(&row)?)
     }
 

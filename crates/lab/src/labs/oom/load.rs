@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     app::blob_message::is_seen,
-    labs::{Load, seconds},
+    labs::{Help, Load, seconds},
     machine::{
         capacity,
         exit::{EXIT_OK, EXIT_WRONG, UsageError, interrupted},
@@ -65,6 +65,15 @@ pub struct LoadOom {
 
 #[async_trait(?Send)]
 impl Load for LoadOom {
+    const HELP: Help = Help {
+        about: "Blobs for BlobBufferProcessor: a steady stream of small ones, and bursts that follow from the memory limit",
+        after: "\
+Example:     cargo lab load oom --storage-url https://ACCOUNT.blob.core.windows.net --scale 1 --phases baseline,load-1
+             cargo lab load oom --write load-files && az storage blob upload-batch --source load-files/phase1 …
+Account:     --storage-url with the signed-in identity (az login), else the connection string in AzureWebJobsStorage
+Exit codes:  0 every blob was dealt with; 1 some were not in time; 3 it could not run; 64 usage",
+    };
+
     async fn run(self) -> anyhow::Result<u8> {
         if let Some(folder) = &self.write {
             let plan = self.load.plan()?;

@@ -59,14 +59,6 @@ Example:     cargo lab run oom --remedy none        (the control: without a reme
 Evidence:    evidence/oom/latest: report.html, verdict.json, kql-session.json, timeline.csv, tables/*.jsonl
 Exit codes:  0 supported; 1 not supported; 2 inconclusive; 3 it could not run; 64 usage",
     };
-    const LOAD_HELP: Help = Help {
-        about: "Blobs for BlobBufferProcessor: a steady stream of small ones, and bursts that follow from the memory limit",
-        after: "\
-Example:     cargo lab load oom --storage-url https://ACCOUNT.blob.core.windows.net --scale 1 --phases baseline,load-1
-             cargo lab load oom --write load-files && az storage blob upload-batch --source load-files/phase1 …
-Account:     --storage-url with the signed-in identity (az login), else the connection string in AzureWebJobsStorage
-Exit codes:  0 every blob was dealt with; 1 some were not in time; 3 it could not run; 64 usage",
-    };
     const WORK: &'static str = ".lab/run-oom";
     const CRITERIA: &'static str = include_str!("../../../../../load/oom/criteria.toml");
     const PHASES: &'static [(&'static str, &'static [&'static str])] = &[
@@ -80,15 +72,15 @@ Exit codes:  0 every blob was dealt with; 1 some were not in time; 3 it could no
         ("recovery", &["recovery-a", "recovery-b"]),
     ];
 
-    type Load = LoadOom;
     type Plan = Plan;
 
     fn functions() -> Vec<&'static str> {
         functions::names()
     }
 
-    fn go_to_azure(&mut self) {
+    fn go_to_azure(&mut self) -> Result<(), UsageError> {
         self.load.go_to_azure();
+        Ok(())
     }
 
     fn takes(&self, plan: &Plan) -> Duration {

@@ -9,7 +9,6 @@ use url::Url;
 use super::ReplayPhase;
 use crate::{
     evidence::{
-        END_MONOTONIC,
         jsonl::{JsonLines, WriteError},
         moment::Moment,
     },
@@ -18,8 +17,8 @@ use crate::{
 use incident_labs::blob::tls;
 
 /// Paths of the app's functions.
-pub(super) const START_PATH: &str = "api/durable/start-replay-lab";
-pub(super) const STATUS_PATH: &str = "api/durable/status";
+pub(in crate::labs) const START_PATH: &str = "api/durable/start-replay-lab";
+pub(in crate::labs) const STATUS_PATH: &str = "api/durable/status";
 /// Between two looks at an instance.
 const POLL_EVERY: Duration = Duration::from_millis(250);
 /// Failures in a row of the status function after which it is not asked any more.
@@ -93,10 +92,8 @@ impl ReplayLoad {
         for row in &rows {
             self.append("instances", row)?;
         }
-        let end = Moment::now();
-        let mut row = json!({ "phase": phase.name, "start": start.timestamp(), "end": end.timestamp() });
-        start.stamp(&mut row);
-        row[END_MONOTONIC] = json!(end.monotonic_ms());
+        let mut row = json!({ "phase": phase.name, "start": start.timestamp() });
+        start.stamp_until(Moment::now(), &mut row);
         self.append("phases", &row)?;
         Ok(PhaseOutcome { not_completed, took })
     }

@@ -8,7 +8,7 @@ use url::Url;
 
 use super::{PhaseOutcome, ReplayLoad, ReplayPhase, StormArguments};
 use crate::{
-    labs::Load,
+    labs::{Help, Load},
     machine::{
         exit::{EXIT_OK, EXIT_WRONG, UsageError, interrupted},
         own_folder::{Purpose, check},
@@ -33,6 +33,13 @@ pub struct LoadReplay {
 
 #[async_trait(?Send)]
 impl Load for LoadReplay {
+    const HELP: Help = Help {
+        about: "Storms on any app with the replay lab's functions, started and watched over HTTP",
+        after: "\
+Example:     cargo lab load replay --url https://APP.azurewebsites.net --phases baseline,incident
+Exit codes:  0 every instance completed; 1 some did not; 3 it could not run; 64 usage",
+    };
+
     async fn run(self) -> anyhow::Result<u8> {
         let phases = self.phases()?;
         check(&self.out, Purpose::Evidence)?;

@@ -12,6 +12,7 @@ use async_trait::async_trait;
 use serde_json::{Value, json};
 
 pub use generator::{PhaseOutcome, ReplayLoad, ReplayLoadError};
+pub(super) use generator::{START_PATH, STATUS_PATH};
 pub use load::LoadReplay;
 pub use scenario::{ReplayPhase, ReplayScenario, StormArguments};
 
@@ -45,18 +46,11 @@ Example:     cargo lab run replay --continue-as-new-every 0      (the control: w
 Evidence:    evidence/replay/latest: report.html, verdict.json, kql-session.json, timeline.csv, tables/*.jsonl
 Exit codes:  0 supported; 1 not supported; 2 inconclusive; 3 it could not run; 64 usage",
     };
-    const LOAD_HELP: Help = Help {
-        about: "Storms on any app with the replay lab's functions, started and watched over HTTP",
-        after: "\
-Example:     cargo lab load replay --url https://APP.azurewebsites.net --phases baseline,incident
-Exit codes:  0 every instance completed; 1 some did not; 3 it could not run; 64 usage",
-    };
     const WORK: &'static str = ".lab/replay";
     const CRITERIA: &'static str = include_str!("../../../../../load/replay/criteria.toml");
     const PHASES: &'static [(&'static str, &'static [&'static str])] =
         &[("baseline", &["baseline"]), ("incident", &["incident"]), ("recovery", &["recovery"])];
 
-    type Load = LoadReplay;
     type Plan = Vec<ReplayPhase>;
 
     /// Without the blob function there is no worker and no storage to start.
