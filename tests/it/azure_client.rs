@@ -124,6 +124,9 @@ async fn a_listing_has_all_its_pages() {
     endpoints.on(Method::GET, "/page-2", Reply::new(200, json!({"value": [3]})));
     let call = site().call(Method::GET, "/functions", "list the functions");
     assert_eq!(endpoints.client().list(&call).await.unwrap(), vec![json!(1), json!(2), json!(3)]);
+    let planning = Azure::planning().unwrap();
+    planning.list(&call).await.unwrap();
+    assert_follows(&planning.plan().calls, &endpoints.asked());
 }
 
 #[tokio::test]

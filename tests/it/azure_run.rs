@@ -229,7 +229,7 @@ fn assert_folder_is_clean(run: &Path) {
 }
 
 #[tokio::test]
-async fn the_replay_lab_runs_on_an_app_on_azure_and_its_rows_come_late() {
+async fn the_replay_lab_runs_on_an_app_on_azure_whose_rows_come_late_and_whose_workspace_refuses_cuts_and_shuffles() {
     let cloud = Cloud::with(Lab::Replay).await;
     let folder = cloud.scratch.path().join("app");
     let stage = ReplayLab::stage(&cloud.scratch);
@@ -238,11 +238,27 @@ async fn the_replay_lab_runs_on_an_app_on_azure_and_its_rows_come_late() {
     // The first rows are seen after a while, and the tables are not complete before.
     let (empty, tables) = (cloud.scratch.path().join("empty"), folder.join("tables"));
     fs::create_dir(&empty).unwrap();
+    let mut cuts = 1;
     let workspace = Workspace {
         tables: Box::new(move |query| if query < 30 { empty.clone() } else { tables.clone() }),
-        ..Workspace::of(folder.join("tables"))
+        change: Box::new(move |_, mut reply| {
+            if let Some(rows) = reply.body["tables"][0]["rows"].as_array_mut().filter(|it| it.len() > 20) {
+                rows.reverse();
+                if cuts > 0 {
+                    cuts -= 1;
+                    rows.truncate(5);
+                    reply.body["error"] = Reply::fixture("query-partial").body["error"].clone();
+                }
+            }
+            reply
+        }),
     };
     workspace.answer_as(WORKSPACE, &cloud.endpoints);
+    let path = "/v1/workspaces/";
+    cloud.endpoints.once(Method::POST, path, Reply::error(429, "ThrottledError", "").header("retry-after", "1"));
+    cloud.endpoints.once(Method::POST, path, Reply::error(401, "InvalidTokenError", "The provided token has expired"));
+    // A token is used while it is valid for 5 min more: each of these for two seconds.
+    cloud.endpoints.tokens_live(302);
     let plan = cloud.plan("replay", &STORM).await;
     assert_eq!(cloud.endpoints.asked(), [], "a plan sends nothing");
     assert_eq!(cloud.endpoints.tokens_given(), 0, "and signs nobody in");
@@ -253,6 +269,7 @@ async fn the_replay_lab_runs_on_an_app_on_azure_and_its_rows_come_late() {
     let verdict: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {told}"));
     assert_eq!((&verdict["origin"], &verdict["doubts"]), (&json!("azure"), &json!([])), "{verdict:#} {told}");
     assert_follows(&plan, &cloud.endpoints.asked());
+    assert!(cloud.endpoints.tokens_given() > 3, "{} tokens", cloud.endpoints.tokens_given());
     assert!(told.contains("Cost: an EP1 instance in koreacentral is "), "{told}");
 
     let run = cloud.latest("replay");

@@ -190,6 +190,13 @@ impl Azure {
     /// As [`Azure::send`].
     pub async fn list(&self, call: &Call) -> Result<Vec<Value>, AzureError> {
         let mut answer = self.send(call).await?;
+        let next = Call {
+            url: "{nextLink}".to_owned(),
+            why: format!("{}: the next page", call.why),
+            az: None,
+            ..call.clone()
+        };
+        self.note(next.shown(true));
         let mut all = Vec::new();
         loop {
             let page = answer.body["value"].as_array().or(answer.body["Items"].as_array());

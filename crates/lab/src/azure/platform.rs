@@ -99,7 +99,7 @@ impl AzurePlatform {
         let site = Site { app, resource_group };
         let seen = azure.send(&site.read()).await?.body;
         let host = azure.send(&site.host_status()).await?.body;
-        let names = indexed(&azure.send(&functions_call(&site, deployment.lab)).await?.body);
+        let names = indexed(&azure.list(&functions_call(&site, deployment.lab)).await?);
         check_package(&site, deployment.lab, &names)?;
         let storage = match deployment.lab {
             Lab::Oom => storage(&azure, &site).await?,
@@ -176,7 +176,7 @@ impl AzurePlatform {
         self.azure.wait(&self.site.host_status(), RESTART, is_new).await?;
         let wanted = functions::names_of(self.deployment.lab);
         let is_indexed = |answer: &Result<Answer, AzureError>| match answer {
-            Ok(answer) => has_all(&indexed(&answer.body), &wanted),
+            Ok(answer) => has_all(&indexed(answer.body["value"].as_array().map_or(&[], Vec::as_slice)), &wanted),
             Err(error) => error.is_forbidden(),
         };
         self.azure.wait(&functions_call(&self.site, self.deployment.lab), RESTART, is_indexed).await?;
@@ -325,9 +325,8 @@ fn functions_call(site: &Site, lab: Lab) -> Call {
 }
 
 /// Names of the functions: the listing has `app/function`.
-fn indexed(body: &Value) -> Vec<String> {
-    let listed = body["value"].as_array().into_iter().flatten().filter_map(|it| it["name"].as_str());
-    listed.map(|it| last(it).to_owned()).collect()
+fn indexed(functions: &[Value]) -> Vec<String> {
+    functions.iter().filter_map(|it| it["name"].as_str()).map(|it| last(it).to_owned()).collect()
 }
 
 fn has_all(names: &[String], wanted: &[&str]) -> bool {

@@ -6,6 +6,7 @@ use time::Duration;
 
 use super::{Harvest, Window};
 use crate::{
+    azure::call::Call,
     azure::logs::{LogsAnswer, is_no_table, query, query_call},
     evidence::schema::{Profile, table},
     ingestion::import::Import,
@@ -32,6 +33,7 @@ impl Harvest<'_> {
                 Err(error) if is_no_table(&error) => continue,
                 Err(error) => return Err(error).with_context(|| format!("fetch {name} from the workspace")),
             };
+            self.azure.note(Call { why: format!("{}: in halves, where it is cut", call.why), ..call }.shown(true));
             let is_cut = answer.partial.is_some() || answer.rows.len() >= MOST_ROWS;
             match halves(slice).filter(|_| is_cut) {
                 // The earlier half is asked next.
