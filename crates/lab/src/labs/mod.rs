@@ -19,7 +19,6 @@ use crate::{
     app::running::{Needs, OpenPlatform, Platform},
     evidence::{Environment, RunFolder},
     judgement::{Definition, Rules, RulesError},
-    machine::exit::UsageError,
 };
 
 /// All labs, in the order in which the command line lists them.
@@ -56,6 +55,8 @@ pub trait Lab: clap::Args + fmt::Debug + Sized + 'static {
     const CRITERIA: &'static str;
     /// The guide's phases, which its queries are about: each with the run's own that it covers.
     const PHASES: &'static [(&'static str, &'static [&'static str])];
+    /// Why it cannot be carried out on Azure, and what is there instead; nothing where it can.
+    const NOT_ON_AZURE: Option<&'static str> = None;
     /// Whether it withholds roles of the app.
     const WITHHOLDS_ROLES: bool = false;
     /// The experiment in full: what was asked for, checked against the scenario.
@@ -70,12 +71,7 @@ pub trait Lab: clap::Args + fmt::Debug + Sized + 'static {
     fn plan(&self) -> anyhow::Result<Self::Plan>;
 
     /// Asks for what an app on Azure is asked for: the guide's windows, an EP1's memory.
-    ///
-    /// # Errors
-    /// When it cannot be carried out there.
-    fn go_to_azure(&mut self) -> Result<(), UsageError> {
-        Ok(())
-    }
+    fn go_to_azure(&mut self) {}
 
     /// How long the load takes as planned.
     fn takes(&self, plan: &Self::Plan) -> Duration;
@@ -193,13 +189,13 @@ impl Entry {
     const fn of<L: Lab>() -> Self {
         Self {
             name: L::NAME,
-            run_command: || command::<RunArguments<L>>(L::NAME, L::RUN_HELP),
+            run_command: run::command::<L>,
             run: |matches, open| Box::pin(async move { run::run(arguments::<RunArguments<L>>(&matches)?, open).await }),
             load: None,
             work: L::WORK,
             functions: L::functions,
             needs: || {
-                let matches = command::<RunArguments<L>>(L::NAME, L::RUN_HELP).try_get_matches_from([L::NAME])?;
+                let matches = run::command::<L>().try_get_matches_from([L::NAME])?;
                 let lab = arguments::<RunArguments<L>>(&matches)?.experiment;
                 Ok(lab.needs(&lab.plan()?))
             },

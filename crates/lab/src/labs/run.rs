@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::{Context, anyhow};
+use clap::{Arg, Args, Command};
 use serde_json::json;
 
 use super::Lab;
@@ -109,6 +110,17 @@ pub struct RunArguments<L: Lab> {
     pub json: bool,
 }
 
+/// `lab run NAME` as the command line has it. What is for Azure alone is not shown where it makes no sense.
+pub(super) fn command<L: Lab>() -> Command {
+    let command = super::command::<RunArguments<L>>(L::NAME, L::RUN_HELP);
+    if L::NOT_ON_AZURE.is_none() {
+        return command;
+    }
+    let of_azure = OnAzure::augment_args(Command::new(L::NAME));
+    let is_of_azure = |it: &Arg| of_azure.get_arguments().any(|own| own.get_id() == it.get_id());
+    command.mut_args(|it| if is_of_azure(&it) { it.hide(true) } else { it })
+}
+
 /// Runs the experiment and prints its verdict, whose exit code is returned.
 ///
 /// # Errors
@@ -119,11 +131,14 @@ pub(super) async fn run<L: Lab>(arguments: RunArguments<L>, open: OpenPlatform) 
     let deployed = azure.deployed()?;
     let is_plan = deployed.as_ref().is_some_and(|it| it.is_plan);
     if deployed.is_some() {
+        if let Some(why) = L::NOT_ON_AZURE {
+            return Err(UsageError(format!("the {} lab is for this machine: {why}", L::NAME)).into());
+        }
         if script_root.is_some() || handler.is_some() {
             let text = "--script-root and --handler are for this machine: on Azure the package is deployed already";
             return Err(UsageError(text.to_owned()).into());
         }
-        lab.go_to_azure()?;
+        lab.go_to_azure();
     }
     let plan = lab.plan()?;
     // What a plan writes nobody sees.

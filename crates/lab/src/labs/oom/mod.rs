@@ -78,9 +78,8 @@ Exit codes:  0 supported; 1 not supported; 2 inconclusive; 3 it could not run; 6
         functions::names()
     }
 
-    fn go_to_azure(&mut self) -> Result<(), UsageError> {
+    fn go_to_azure(&mut self) {
         self.load.go_to_azure();
-        Ok(())
     }
 
     fn takes(&self, plan: &Plan) -> Duration {

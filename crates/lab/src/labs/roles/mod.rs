@@ -72,17 +72,14 @@ Exit codes:  0 supported; 1 not supported; 2 inconclusive; 3 it could not run; 6
         ("file", &["file"]),
         ("table", &["table"]),
     ];
+    const NOT_ON_AZURE: Option<&'static str> =
+        Some("on Azure `lab doctor --app APP --resource-group GROUP --wait` says which role is missing");
     const WITHHOLDS_ROLES: bool = true;
 
     type Plan = ();
 
     fn functions() -> Vec<&'static str> {
         functions::names()
-    }
-
-    fn go_to_azure(&mut self) -> Result<(), UsageError> {
-        let text = "the roles lab is for this machine: on Azure `lab doctor --app APP --resource-group GROUP --wait` says which role is missing";
-        Err(UsageError(text.to_owned()))
     }
 
     fn plan(&self) -> anyhow::Result<()> {
