@@ -298,6 +298,55 @@ fn microsofts(profile: &str, texts: &BTreeMap<String, String>) -> Value {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
+/// A word in each place where a name can stand.
+const PLACES_OF_NAMES: [&str; 20] = [
+    "requests | extend WORD = 1",
+    "requests | project WORD = 1",
+    "requests | summarize count() by WORD = name",
+    "requests | project-rename WORD = duration",
+    "requests | parse name with 'a' WORD 'b'",
+    "datatable(WORD: long) [1]",
+    "print WORD = 1",
+    "let WORD = 1;\nprint x = 2",
+    "let WORD = requests;\nrequests",
+    "let ['WORD'] = 1;\nprint x = WORD",
+    "requests | extend ['WORD'] = 1 | where WORD == 1",
+    "requests | extend ['WORD'] = 1 | extend y = 1 + WORD",
+    "requests | extend ['WORD'] = 1 | summarize sum(WORD)",
+    "requests | extend ['WORD'] = 1 | summarize count() by WORD",
+    "requests | extend ['WORD'] = 1 | summarize arg_max(timestamp, WORD)",
+    "requests | extend ['WORD'] = 1 | order by name, WORD desc",
+    "requests | extend ['WORD'] = 1 | project WORD",
+    "requests | extend ['WORD'] = 1 | distinct name, WORD",
+    "requests | extend y = customDimensions.WORD",
+    "requests | extend ['WORD'] = 1 | join kind=inner (requests | extend ['WORD'] = 1) on $left.WORD == $right.WORD",
+];
+
+#[test]
+#[ignore = "needs Microsoft's parser: npm ci --prefix tests/kql, then cargo test -- --ignored"]
+fn microsofts_parser_and_ours_agree_on_which_words_are_names_and_where() {
+    let words = Command::new("node").arg(root().join("tests/kql/words.mjs")).output().unwrap();
+    let words: Vec<String> = serde_json::from_slice(&words.stdout).unwrap();
+    assert!(words.len() > 200 && words.contains(&"first".to_owned()), "{words:?}");
+    let texts: BTreeMap<String, String> = words
+        .iter()
+        .chain([&"any_other".to_owned(), &"First".to_owned()])
+        .flat_map(|word| PLACES_OF_NAMES.map(|text| text.replace("WORD", word)))
+        .map(|text| (text.clone(), text))
+        .collect();
+    let (theirs, schemas) = (microsofts("documented", &texts), database::documented(Profile::Documented));
+    let mut refused = 0;
+    for text in texts.keys() {
+        let is_theirs = theirs[text]["errors"] == json!([]);
+        let ours = kql::Query::parse(text).and_then(|it| it.check(&schemas));
+        // What is refused here and accepted there says so.
+        let is_outside = ours.as_ref().is_err_and(|it| it.kind == kql::ErrorKind::Outside);
+        assert!(ours.is_ok() == is_theirs || is_outside, "{text}: {} {ours:?}", theirs[text]["errors"]);
+        refused += usize::from(!is_theirs);
+    }
+    assert!(refused > 2000 && refused < texts.len() - 1000, "{refused} of {}", texts.len());
+}
+
 #[test]
 #[ignore = "needs Microsoft's parser: npm ci --prefix tests/kql, then cargo test -- --ignored"]
 fn microsofts_parser_and_ours_agree_on_every_shipped_query() {

@@ -17,6 +17,7 @@ mod syntax;
 mod table;
 mod terms;
 mod value;
+mod words;
 
 pub use error::{Error, ErrorKind};
 pub use limits::{Limits, MAX_COLUMNS, MAX_DEPTH, MAX_LIST, MAX_STEPS, MAX_STRING, MAX_TEXT};

@@ -5,6 +5,31 @@ use kql::{ErrorKind, Limits, Query};
 use crate::support::{database, refusal};
 
 #[test]
+fn words_of_the_language_are_names_in_brackets_alone() {
+    for query in [
+        "T | extend first = 1",
+        "T | summarize last = max(n)",
+        "T | summarize count() by kind = s",
+        "T | project-rename others = s",
+        "let missing = 1; T",
+        "T | extend ['asc'] = 1 | where asc == 1",
+        "T | extend ['has'] = 1 | project has",
+        "T | extend x = d.latest",
+        "datatable(flags: long) [1]",
+        "T | parse s with 'a' timeline",
+    ] {
+        assert_eq!(refusal(query).code, Some("KS228"), "{query}");
+    }
+    for query in [
+        "T | extend ['first'] = 1, First = 2, firsts = 3 | where ['first'] < First",
+        "T | extend title = s, count = 1, id = 2 | where count == 1",
+        "T | extend ['kind'] = s | where kind == 'a' | summarize count() by kind",
+    ] {
+        Query::parse(query).unwrap().run(&database()).unwrap_or_else(|error| panic!("{query}: {error}"));
+    }
+}
+
+#[test]
 fn refusals_carry_microsofts_codes() {
     for (query, code) in [
         ("Request | take 5", "KS204"),

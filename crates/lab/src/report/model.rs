@@ -248,7 +248,7 @@ fn span(bundle: &Bundle, database: &Database) -> (i64, i64) {
     let (mut from, mut to) = (starts.min(), ends.max());
     if bundle.verdict.is_none() || from.is_none() {
         for table in ["requests", "traces", "performanceCounters"] {
-            let query = format!("{table} | summarize first = min(timestamp), last = max(timestamp)");
+            let query = format!("{table} | summarize firstAt = min(timestamp), lastAt = max(timestamp)");
             let answer = Query::parse(&query).ok().and_then(|it| it.run(database).ok());
             let row = answer.and_then(|it| it.table.rows().next());
             let time = |at: usize| {

@@ -7,6 +7,7 @@ use crate::language::{
     limits::MAX_DEPTH,
     syntax::{Expr, ExprKind, Name},
     value::{Type, Value, parse_json},
+    words::{self, Place},
 };
 
 const COMPARISONS: [&str; 38] = [
@@ -177,7 +178,7 @@ impl Parser {
             }
             if self.is(".") {
                 self.at += 1;
-                let name = self.name("name")?;
+                let name = self.free_name("name", Place::Used)?;
                 let span = start.to(name.span);
                 value = Expr { kind: ExprKind::Path(Box::new(value), name), span };
             } else if let Token::Quoted(text) = self.peek().clone() {
@@ -247,7 +248,10 @@ impl Parser {
                 "true" | "True" | "TRUE" => literal(true),
                 "false" | "False" | "FALSE" => literal(false),
                 "not" => Err(Fault::syntax("KS117", span, "The function 'not' requires an argument list: not(…)")),
-                _ => Ok(Expr { kind: ExprKind::Name(word.to_owned()), span }),
+                _ => {
+                    words::check(word, span, Place::Used)?;
+                    Ok(Expr { kind: ExprKind::Name(word.to_owned()), span })
+                }
             };
         }
         self.at += 1;

@@ -11,6 +11,7 @@ use crate::language::{
     limits::{MAX_DEPTH, MAX_TEXT},
     syntax::{Body, Let, Name, Pipeline, Source, UnionOf},
     value::Value,
+    words::{self, Place},
 };
 
 pub(crate) struct Parser {
@@ -106,6 +107,14 @@ impl Parser {
         }
     }
 
+    /// A name that may be anything but a word of the language.
+    fn free_name(&mut self, what: &str, place: Place) -> Checked<Name> {
+        if let Token::Word(word) = self.peek() {
+            words::check(word, self.span(), place)?;
+        }
+        self.name(what)
+    }
+
     fn name(&mut self, what: &str) -> Checked<Name> {
         let span = self.span();
         match self.peek().clone() {
@@ -132,7 +141,7 @@ impl Parser {
     }
 
     fn let_statement(&mut self) -> Checked<Let> {
-        let name = self.name("name")?;
+        let name = self.free_name("name", Place::Let)?;
         self.expect("=")?;
         let span = self.span();
         if self.is("(") && (matches!(self.ahead(2), Token::Sign(":")) || matches!(self.ahead(1), Token::Sign(")"))) {
@@ -246,6 +255,7 @@ impl Parser {
                 "wildcards in table names are outside the subset, though Kusto accepts them; list the tables",
             ));
         }
+        words::check(&word, start, Place::Used)?;
         Ok(Source::Table(Name { text: word, span: start }))
     }
 
@@ -263,7 +273,7 @@ impl Parser {
                         _ => return Err(Fault::syntax("KS005", kind.span, "Expected one of: inner, outer")),
                     };
                 }
-                "withsource" => union.source_column = Some(self.name("column")?),
+                "withsource" => union.source_column = Some(self.free_name("column", Place::Used)?),
                 "isfuzzy" => self.at += 1,
                 _ => return Err(Fault::syntax("KS005", option.span, "Expected one of: kind, withsource, isfuzzy")),
             }
@@ -282,7 +292,7 @@ impl Parser {
     }
 
     fn range(&mut self) -> Checked<Source> {
-        let name = self.name("column")?;
+        let name = self.free_name("column", Place::Used)?;
         self.expect_word("from")?;
         let from = self.expression()?;
         self.expect_word("to")?;
@@ -296,7 +306,7 @@ impl Parser {
         self.expect("(")?;
         let mut columns = Vec::new();
         while !self.is(")") {
-            let name = self.name("column")?;
+            let name = self.free_name("column", Place::Given)?;
             self.expect(":")?;
             columns.push((name, self.name("type")?));
             if !self.accept(",") {

@@ -6,6 +6,7 @@ use crate::language::{
     lexer::Token,
     syntax::{Join, JoinKind, Name, Named, Operator, Parse, Pattern, Piece, Sort},
     value::Value,
+    words::{self, Place},
 };
 
 /// Operators of the subset, in the order of the documentation.
@@ -154,7 +155,7 @@ impl Parser {
         }
         let name = match (self.peek(), self.ahead(1)) {
             (Token::Word(_) | Token::Quoted(_), Token::Sign("=")) => {
-                let name = self.name("name")?;
+                let name = self.free_name("name", Place::Given)?;
                 self.at += 1;
                 Some(name)
             }
@@ -168,6 +169,7 @@ impl Parser {
         let mut all = Vec::new();
         loop {
             let start = self.span();
+            let is_word = matches!((self.peek(), self.ahead(1)), (Token::Word(_), next) if *next != Token::Sign("*"));
             let mut text = String::new();
             let mut end = start.start;
             while self.span().start == end || text.is_empty() {
@@ -187,6 +189,9 @@ impl Parser {
                     self.span(),
                     "an order of columns is outside the subset, though Kusto accepts it; list the columns",
                 ));
+            }
+            if is_word {
+                words::check(&text, start, Place::Used)?;
             }
             all.push(Name { text, span: Span { start: start.start, end } });
             if !self.accept(",") {
@@ -267,7 +272,7 @@ impl Parser {
                     pieces.push(Piece::Literal(text.to_string()));
                 }
                 Token::Word(_) | Token::Quoted(_) => {
-                    let name = self.name("column")?;
+                    let name = self.free_name("column", Place::Given)?;
                     let kind = if self.accept(":") { Some(self.name("type")?) } else { None };
                     pieces.push(Piece::Column { name, kind });
                 }
