@@ -17,7 +17,7 @@ use tokio::process;
 use crate::{
     handler::{Handler, SOON, send_signal},
     harness::{HANDLER, LAB, Scratch, WELL_KNOWN_PORTS, eventually},
-    memory::{ZEROS_256_MIB, zeros_file},
+    memory::{ZEROS_256_MIB, put_zeros},
 };
 
 /// More whole blobs at once than 896 MiB can hold.
@@ -93,7 +93,7 @@ async fn the_incident_happens_without_the_lab() {
     let scratch = Scratch::new();
     let root = stage(&scratch);
     let (mut lab, account, storage) = azurite(&scratch).await;
-    storage.upload("input", "blob-0", &zeros_file(&scratch, 256)).await.unwrap();
+    put_zeros(&storage, "input", "blob-0", 256).await;
     let names: Vec<String> = (0..BLOBS).map(|n| format!("blob-{n}")).collect();
     for name in &names[1..] {
         storage.copy(("input", "blob-0"), ("input", name)).await.unwrap();

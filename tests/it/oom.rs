@@ -22,7 +22,7 @@ use serde_json::Value;
 use crate::{
     handler::{assert_no_secret, rows},
     harness::{HANDLER, Scratch, eventually},
-    memory::zeros_file,
+    memory::put_zeros,
 };
 
 const BLOBS: usize = 7;
@@ -49,10 +49,9 @@ async fn session(scratch: &Scratch) -> Session {
 }
 
 /// Seven blobs of 256 MiB, all queued before the first is taken.
-async fn release_together(session: &Session, scratch: &Scratch) {
+async fn release_together(session: &Session) {
     session.blobs().unwrap().trigger.pause();
-    session.blobs().unwrap().storage.ensure_container("staging").await.unwrap();
-    session.blobs().unwrap().storage.upload("staging", "blob", &zeros_file(scratch, 256)).await.unwrap();
+    put_zeros(&session.blobs().unwrap().storage, "staging", "blob", 256).await;
     let copies = (0..BLOBS).map(|n| async move {
         session.blobs().unwrap().storage.copy(("staging", "blob"), ("input", &format!("blob-{n}"))).await.unwrap();
     });
@@ -72,7 +71,7 @@ async fn seven_whole_blobs_at_once_are_killed_for_by_the_kernel_and_none_is_lost
     let session = session(&scratch).await;
     eventually(ALL_TRIES, async || session.host.pid()).await;
     let front = session.host.pid();
-    release_together(&session, &scratch).await;
+    release_together(&session).await;
 
     let poison = session.blobs().unwrap().storage.queue(POISON_QUEUE).await.unwrap();
     let (recorded, poisoned) = eventually(ALL_TRIES, async || {
