@@ -22,6 +22,8 @@ use crate::{
 };
 
 const EXAMPLE: &str = "crates/custom-handler/examples/orders";
+/// A build for one run: without what a debugger or the next build would want.
+pub(crate) const BUILT_ONCE: [(&str, &str); 2] = [("CARGO_PROFILE_DEV_DEBUG", "0"), ("CARGO_INCREMENTAL", "0")];
 
 /// The script root a host wants: what stands in `functions/` beside `host.json`, and the executable.
 fn script_root(scratch: &Scratch, executable: &Path) -> PathBuf {
@@ -210,6 +212,7 @@ async fn a_strangers_crate_builds_and_runs_the_example() {
     let build = Command::new(env!("CARGO"))
         .args(["build", "--offline", "--quiet", "--target-dir"])
         .arg(&target)
+        .envs(BUILT_ONCE)
         .current_dir(&stranger)
         .output()
         .unwrap();

@@ -9,6 +9,7 @@ use std::{
 };
 
 use crate::{
+    example_app::BUILT_ONCE,
     harness::{HANDLER, LAB, Scratch, WELL_KNOWN_PORTS},
     readme::{pages, split},
     tidy::root,
@@ -285,6 +286,7 @@ impl Copy {
         bash.current_dir(self.0.path().join("tree")).env("PATH", path).env("ROOT", root());
         bash.env("EXAMPLE", root().join("crates/custom-handler/examples/orders"));
         bash.env("CARGO_NET_OFFLINE", "true").env("CARGO_TARGET_DIR", target).env_remove("RUSTUP_TOOLCHAIN");
+        bash.envs(BUILT_ONCE);
         let output = bash.output().unwrap();
         let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         assert!(output.status.success(), "{name}: {}\n{script}\n{out}\n{err}", output.status);
