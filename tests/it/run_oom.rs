@@ -62,9 +62,17 @@ name = "recovery-b"
 repeats = ["baseline"]
 "#;
 
-fn bench() -> Bench {
+/// The same phases with a load of a few MiB: for what is not about memory.
+fn small() -> String {
+    let small = SCENARIO.replace("= 100\n", "= 8\n").replace("= 500\n", "= 16\n").replace("= 1024\n", "= 24\n");
+    let small =
+        small.replace("limit_share = 0.38", "limit_share = 0.01").replace("limit_share = 0.62", "limit_share = 0.01");
+    small.replace("beyond_reservable = 2", "limit_share = 0.01")
+}
+
+fn bench(scenario: &str) -> Bench {
     let bench = Bench::new("oom");
-    fs::write(bench.path("scenario.toml"), SCENARIO).unwrap();
+    fs::write(bench.path("scenario.toml"), scenario).unwrap();
     bench
 }
 
@@ -95,7 +103,7 @@ fn cgroups_of(pids: &[u32]) -> Vec<PathBuf> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_loses_nothing_agrees_with_itself_and_leaves_nothing_behind() {
-    let bench = bench();
+    let bench = bench(SCENARIO);
     let mut command = command(&bench, "1/8");
     let Output { status, stdout, stderr } =
         tokio::task::spawn_blocking(move || command.arg("--json").output().unwrap()).await.unwrap();
@@ -221,7 +229,7 @@ fn queries_find_what_the_run_counted(run: &Path, counts: &Value) {
 
 #[tokio::test]
 async fn a_run_that_was_killed_is_tidied_up_by_the_next_and_ctrl_c_by_itself() {
-    let bench = bench();
+    let bench = bench(&small());
     let (mut lab, first) = under_way(&bench).await;
     lab.kill().unwrap();
     lab.wait().unwrap();
@@ -243,8 +251,7 @@ fn a_scale_that_could_show_nothing_or_does_not_fit_is_refused_with_the_numbers()
         (SCENARIO.to_owned(), "1/20", "64 MiB exceed 0.34 of the limit of 179 MiB"),
         (SCENARIO.replace("limit_share = 0.38", "limit_share = 9000"), "1/8", "MiB of disk and "),
     ] {
-        let bench = bench();
-        fs::write(bench.path("scenario.toml"), scenario).unwrap();
+        let bench = bench(&scenario);
         let output = command(&bench, scale).output().unwrap();
         assert_eq!(output.status.code(), Some(3), "{output:?}");
         let text = String::from_utf8(output.stderr).unwrap();
@@ -256,11 +263,7 @@ fn a_scale_that_could_show_nothing_or_does_not_fit_is_refused_with_the_numbers()
 
 #[test]
 fn the_load_can_be_written_as_files_and_is_the_same_every_time() {
-    let bench = bench();
-    let small = SCENARIO.replace("= 100\n", "= 8\n").replace("= 500\n", "= 16\n").replace("= 1024\n", "= 24\n");
-    let small =
-        small.replace("limit_share = 0.38", "limit_share = 0.01").replace("limit_share = 0.62", "limit_share = 0.01");
-    fs::write(bench.path("scenario.toml"), small.replace("beyond_reservable = 2", "limit_share = 0.01")).unwrap();
+    let bench = bench(&small());
     let write = |folder: &str| {
         let mut command = Command::new(&*LAB);
         command.args(["load", "oom", "--scale", "1/8", "--scenario"]).arg(bench.path("scenario.toml"));
