@@ -23,6 +23,8 @@ use incident_labs::blob::{Plane, tls};
 
 /// Between two looks at the app.
 const TICK: Duration = Duration::from_millis(250);
+/// Time for an answer of the app: more than its handler gives a storage service.
+const ANSWER: Duration = Duration::from_secs(10);
 /// The phase with all roles.
 const CONTROL: &str = "control";
 /// The app's variant: the lab is about roles, not about memory.
@@ -57,7 +59,7 @@ impl<'a> Drill<'a> {
     /// When the platform cannot withhold roles.
     pub(super) fn new(lab: &'a RolesLab, platform: &'a dyn Platform, evidence: &'a RunFolder) -> anyhow::Result<Self> {
         let withheld = platform.withheld().context("roles cannot be withheld there")?;
-        let (http, status) = (tls::http_client().no_proxy().timeout(lab.longest).build()?, StatusLine::start());
+        let (http, status) = (tls::http_client().no_proxy().timeout(ANSWER).build()?, StatusLine::start());
         Ok(Self { lab, platform, withheld, evidence, http, status, took: Duration::ZERO })
     }
 
@@ -114,7 +116,7 @@ impl<'a> Drill<'a> {
         let since = Instant::now();
         let mut watch = Watch {
             work: [Work::blob(name, app.storage()?).await?, Work::orchestration()],
-            examiner: Examiner::new(app.url()?, phase.traces)?,
+            examiner: Examiner::new(app.url()?, phase.traces),
             last: None,
             name,
             app,
@@ -203,7 +205,7 @@ struct Watch<'a> {
 
 impl Watch<'_> {
     async fn look(&mut self, http: &reqwest::Client) -> anyhow::Result<()> {
-        self.last = self.examiner.look().await;
+        self.last = self.examiner.look(http).await;
         let (url, storage) = (self.app.url()?, self.app.storage()?);
         for work in &mut self.work {
             work.follow(self.name, http, &url, storage).await?;

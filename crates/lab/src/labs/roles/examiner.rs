@@ -1,6 +1,6 @@
 //! The doctor's look into the app: asks the function that tries the data planes, else reads the lines of the handler's start.
 
-use std::{path::Path, time::Duration};
+use std::path::Path;
 
 use serde_json::{Value, json};
 use url::Url;
@@ -13,15 +13,11 @@ use crate::{
     },
     evidence::Tail,
 };
-use incident_labs::blob::{AccountAccess, PlaneAccess, tls};
-
-/// Time for an answer: more than the handler gives a storage service.
-const TIME: Duration = Duration::from_secs(10);
+use incident_labs::blob::{AccountAccess, PlaneAccess};
 
 /// Looks again and again.
 #[derive(Debug)]
 pub(super) struct Examiner {
-    http: reqwest::Client,
     url: Url,
     traces: Tail,
     /// The handler's lines so far.
@@ -38,9 +34,9 @@ pub(super) struct Examination {
 
 impl Examiner {
     /// Of an app at a URL whose host writes into a folder of tables. Lines that are there already are passed over.
-    pub(super) fn new(mut url: Url, traces: Tail) -> reqwest::Result<Self> {
+    pub(super) fn new(mut url: Url, traces: Tail) -> Self {
         url.set_path(ROUTE);
-        Ok(Self { http: tls::http_client().no_proxy().timeout(TIME).build()?, url, traces, lines: Vec::new() })
+        Self { url, traces, lines: Vec::new() }
     }
 
     /// The unread end of the table with the handler's lines.
@@ -51,8 +47,8 @@ impl Examiner {
     }
 
     /// Nothing while the app can neither be asked nor has told.
-    pub(super) async fn look(&mut self) -> Option<Examination> {
-        if let Some(access) = answered::<AccountAccess>(self.http.get(self.url.clone())).await {
+    pub(super) async fn look(&mut self, http: &reqwest::Client) -> Option<Examination> {
+        if let Some(access) = answered::<AccountAccess>(http.get(self.url.clone())).await {
             return Some(Examination { source: "function", findings: findings(&access, Grantee::default()) });
         }
         let told_now = self.traces.rows().into_iter().filter_map(|row| Some(row["message"].as_str()?.to_owned()));
