@@ -463,7 +463,6 @@ async fn started(folder: &Path, settings: &Map<String, Value>) -> LabProcess {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "takes minutes, as the lab itself does: LONG_COMMANDS=1 .ci/run carries it out"]
 async fn the_oom_lab_runs_on_an_app_on_azure_and_puts_its_settings_back() {
     let mut cloud = Cloud::with(Lab::Oom).await;
     cloud.settings.set("BLOB_BATCH_SIZE", Some("8"));
