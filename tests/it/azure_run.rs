@@ -19,14 +19,13 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Map, Value, json};
 use tokio::{
     sync::mpsc::{UnboundedSender, unbounded_channel},
-    task::spawn_blocking,
     time::Instant,
 };
 
 use crate::{
     deployed_app::{APP, DeployedApp, GROUP, WORKSPACE, assert_clean, functions_of},
     handler::{assert_no_secret, http_client, rows},
-    harness::{LAB, LabProcess, Scratch, eventually},
+    harness::{LAB, LabProcess, Scratch, eventually, finished},
     run_oom::{SCENARIO, assert_names_no_place, assert_verifies},
     scripted_azure::{Asked, Reply, SUBSCRIPTION, ScriptedAzure, assert_follows},
     scripted_workspace::Workspace,
@@ -133,8 +132,7 @@ impl Cloud {
     }
 
     async fn run(&self, lab: &str, arguments: &[&str]) -> Output {
-        let mut command = self.command(lab, arguments);
-        spawn_blocking(move || command.output().unwrap()).await.unwrap()
+        finished(self.command(lab, arguments)).await
     }
 
     async fn plan(&self, lab: &str, arguments: &[&str]) -> Vec<PlannedCall> {
@@ -403,7 +401,7 @@ async fn what_only_one_of_the_two_places_knows_is_refused_by_name() {
     let refused = async |arguments: &[&str]| {
         let mut command = Command::new(&*LAB);
         command.args(["run", "replay"]).args(arguments).current_dir(cloud.scratch.path());
-        let output = spawn_blocking(move || command.output().unwrap()).await.unwrap();
+        let output = finished(command).await;
         assert_eq!(output.status.code(), Some(64), "{output:?}");
         String::from_utf8(output.stderr).unwrap()
     };

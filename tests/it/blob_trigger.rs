@@ -31,7 +31,7 @@ use lab::{
 use serde_json::Value;
 
 use crate::{
-    harness::{HANDLER, LAB, LabProcess, Scratch, StorageFixture, eventually},
+    harness::{HANDLER, LAB, LabProcess, Scratch, StorageFixture, eventually, finished},
     tidy::holds_block,
 };
 
@@ -300,7 +300,7 @@ async fn load_that_the_host_never_sees_is_marked_and_not_waited_for() {
     let mut command = Command::new(&*LAB);
     command.args(["load", "oom", "--run", "/r", "--phases", "baseline", "--scale", "1/8", "--out"]).arg(&out);
     command.env("AzureWebJobsStorage", fixture.storage.account().connection_string().unwrap());
-    let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+    let output = finished(command).await;
     let told = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{told}");
     assert!(told.contains("these are counted as not seen"), "{told}");

@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 use std::{
     fs::{self, File},
     path::{Path, PathBuf},
-    process::{Child, Command, ExitStatus},
+    process::{Child, Command, ExitStatus, Output},
     time::Duration,
 };
 
@@ -101,6 +101,11 @@ impl Drop for Bench {
     fn drop(&mut self) {
         kill_processes_of(&self.work());
     }
+}
+
+/// Runs a command to its end, while the test's own servers answer it.
+pub(crate) async fn finished(mut command: Command) -> Output {
+    tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
 }
 
 /// Azurite on free ports in a folder of its own.

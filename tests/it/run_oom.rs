@@ -15,7 +15,7 @@ use walkdir::WalkDir;
 
 use crate::{
     handler::{assert_no_secret, rows},
-    harness::{Bench, LAB, UNDER_WAY, eventually},
+    harness::{Bench, LAB, UNDER_WAY, eventually, finished},
     queries::{ask, column, facts, queries, shipped},
     tidy::root,
 };
@@ -105,8 +105,8 @@ fn cgroups_of(pids: &[u32]) -> Vec<PathBuf> {
 async fn a_run_loses_nothing_agrees_with_itself_and_leaves_nothing_behind() {
     let bench = bench(SCENARIO);
     let mut command = command(&bench, "1/8");
-    let Output { status, stdout, stderr } =
-        tokio::task::spawn_blocking(move || command.arg("--json").output().unwrap()).await.unwrap();
+    command.arg("--json");
+    let Output { status, stdout, stderr } = finished(command).await;
     let told = String::from_utf8(stderr).unwrap();
     let verdict: Value = serde_json::from_slice(&stdout).unwrap_or_else(|error| panic!("{error}: {told}"));
     let codes = [("supported", 0), ("not_supported", 1), ("inconclusive", 2)];

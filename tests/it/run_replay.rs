@@ -13,11 +13,10 @@ use std::{
 use lab::machine::workspace::processes_of;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
-use tokio::task::spawn_blocking;
 
 use crate::{
     handler::{assert_no_secret, free_port, rows},
-    harness::{Bench, HANDLER, LAB, Scratch, UNDER_WAY, eventually},
+    harness::{Bench, HANDLER, LAB, Scratch, UNDER_WAY, eventually, finished},
     run_oom::{assert_names_no_place, assert_verifies},
     task_hub::ReplayLab,
 };
@@ -55,10 +54,6 @@ fn complete_rows(table: &Path) -> Vec<Value> {
     let text = fs::read_to_string(table).unwrap_or_default();
     let complete = text.rfind('\n').map_or(0, |it| it + 1);
     text[..complete].lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-}
-
-async fn finished(mut command: Command) -> Output {
-    spawn_blocking(move || command.output().unwrap()).await.unwrap()
 }
 
 fn stderr(output: &Output) -> String {

@@ -16,13 +16,9 @@ use tokio::task::spawn_blocking;
 use crate::{
     bundles::ids,
     handler::{assert_no_secret, rows},
-    harness::{Bench, LAB, UNDER_WAY, eventually},
+    harness::{Bench, LAB, UNDER_WAY, eventually, finished},
     run_oom::{assert_names_no_place, assert_verifies},
 };
-
-async fn finished(mut command: Command) -> Output {
-    spawn_blocking(move || command.output().unwrap()).await.unwrap()
-}
 
 fn verdict_of(output: &Output) -> Value {
     serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))

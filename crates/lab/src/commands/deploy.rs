@@ -27,7 +27,7 @@ use crate::{
     },
     machine::{
         checkout,
-        exit::{EXIT_OK, EXIT_WRONG, interrupted},
+        exit::{EXIT_OK, EXIT_WRONG, interruption},
         terminal::{Paint, err, out},
     },
 };
@@ -141,7 +141,7 @@ impl Deploy {
         let progress = Progress { is_quiet: self.plan, ..Progress::default() };
         let outcome = tokio::select! {
             outcome = self.steps(&azure, &progress) => outcome,
-            result = interrupted() => Err(result.err().map_or_else(|| anyhow::anyhow!("interrupted"), Into::into)),
+            error = interruption() => Err(error),
         };
         if self.plan {
             outcome?;

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 
 use super::{collect, doctor_azure::OnAzure};
 use crate::{
@@ -14,7 +14,7 @@ use crate::{
     labs::{Entry, LABS},
     machine::{
         azurite::WELL_KNOWN,
-        exit::{EXIT_OK, interrupted},
+        exit::{EXIT_OK, interruption},
         terminal::{Paint, StatusLine, out},
     },
 };
@@ -56,10 +56,7 @@ impl Doctor {
         }
         let seen = tokio::select! {
             seen = this_machine() => seen?,
-            result = interrupted() => {
-                result?;
-                bail!("interrupted");
-            }
+            error = interruption() => return Err(error),
         };
         if self.json {
             out(&serde_json::to_string(&seen)?);

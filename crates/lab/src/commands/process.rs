@@ -25,7 +25,7 @@ use crate::{
         session::{Blobs, Session, SessionOptions, last_lines},
     },
     machine::{
-        exit::{EXIT_OK, EXIT_WRONG, UsageError, interrupted},
+        exit::{EXIT_OK, EXIT_WRONG, UsageError, interruption},
         log,
         storage::Uploaded,
         terminal::{Progress, err, out},
@@ -116,7 +116,7 @@ impl Process {
         let outcome = tokio::select! {
             outcome = send_and_check(session.blobs()?, files, self.json) => outcome,
             reason = session.host.stopped() => Err(anyhow::anyhow!("the host stopped: {reason}")),
-            result = interrupted() => Err(result.err().map_or_else(|| anyhow::anyhow!("interrupted"), Into::into)),
+            error = interruption() => Err(error),
         };
         if outcome.is_err() {
             let traces = session.folder.tables().join("traces.jsonl");

@@ -38,7 +38,7 @@ use incident_labs::{
 const READY_WITHIN: Duration = Duration::from_secs(30);
 const READY_POLL: Duration = Duration::from_millis(250);
 /// What running invocations get to end when a lab is through with the app.
-pub(super) const DRAIN: Duration = Duration::from_secs(2);
+const DRAIN: Duration = Duration::from_secs(2);
 /// What the stand-in, storage and the load generator need beside the worker.
 const AROUND_THE_WORKER: u64 = 1024 * MIB;
 /// Small blobs, results, tables. Copies inside the emulator share their source's file.

@@ -6,10 +6,7 @@ use futures::future::LocalBoxFuture;
 use tokio::sync::{Mutex, SetOnce};
 use url::Url;
 
-use super::{
-    local::DRAIN,
-    session::{Opened, Session},
-};
+use super::session::{Opened, Session};
 use crate::{app::running::RunningApp, machine::storage::Storage};
 use incident_labs::worker::cgroup::Usage;
 
@@ -80,7 +77,7 @@ impl RunningApp for Starting {
     /// A start that is under way is dropped, and its processes with it.
     async fn stop(self: Box<Self>) -> anyhow::Result<()> {
         if let Some(session) = self.session.into_inner() {
-            session.stop(DRAIN).await;
+            RunningApp::stop(Box::new(session)).await?;
         }
         Ok(())
     }

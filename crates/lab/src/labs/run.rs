@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    fs, io,
+    fs,
     path::{Path, PathBuf},
 };
 
@@ -19,7 +19,7 @@ use crate::{
     evidence::{Environment, RunFolder, phases_file::PhasesFile},
     judgement::{Bundle, Definition, ENVIRONMENT, Journal, Judged, Manifest, Origin, Step, render},
     machine::{
-        exit::{EXIT_OK, UsageError, interrupted},
+        exit::{EXIT_OK, UsageError, interruption},
         log,
         own_folder::{Purpose, check},
         terminal::{Paint, err, out},
@@ -324,7 +324,7 @@ pub(super) async fn with_app(
 ) -> anyhow::Result<()> {
     let app = tokio::select! {
         app = platform.start(start) => app?,
-        result = interrupted() => return Err(interruption(result)),
+        error = interruption() => return Err(error),
     };
     if app.rehearses(traffic) {
         return app.stop().await;
@@ -332,15 +332,10 @@ pub(super) async fn with_app(
     let done = tokio::select! {
         done = work(&*app) => done,
         reason = app.ended() => Err(anyhow!(reason)),
-        result = interrupted() => Err(interruption(result)),
+        error = interruption() => Err(error),
     };
     let stopped = app.stop().await;
     done.and(stopped)
-}
-
-/// What a wait for Ctrl-C came to.
-fn interruption(waited: io::Result<()>) -> anyhow::Error {
-    waited.err().map_or_else(|| anyhow!("interrupted"), Into::into)
 }
 
 /// Reads a scenario from a file, or takes the guide's.

@@ -43,6 +43,11 @@ pub async fn interrupted() -> io::Result<()> {
     Ok(())
 }
 
+/// Resolves at Ctrl-C or SIGTERM, with the error that ends a command then.
+pub async fn interruption() -> anyhow::Error {
+    interrupted().await.err().map_or_else(|| anyhow::anyhow!("interrupted"), Into::into)
+}
+
 /// Watches for Ctrl-C and SIGTERM from now on; what it gives resolves at the first that no earlier wait has ended with. So one that comes
 /// between two waits is not lost.
 ///

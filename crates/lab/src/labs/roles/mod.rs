@@ -23,8 +23,6 @@ use incident_labs::{
     functions,
 };
 
-/// In the order in which they are withheld. The table's role is needed at start alone, so it is missing at a start of its own.
-const PLANES: [Plane; 4] = [Plane::Queue, Plane::Blob, Plane::File, Plane::Table];
 /// The front and a worker that reads blobs of a few bytes.
 const APP_BYTES: u64 = 256 * MIB;
 
@@ -93,7 +91,7 @@ Exit codes:  0 supported; 1 not supported; 2 inconclusive; 3 it could not run; 6
     }
 
     fn takes(&self, (): &()) -> Duration {
-        self.hold * PLANES.len().try_into().unwrap_or(u32::MAX)
+        self.hold * Plane::ALL.len().try_into().unwrap_or(u32::MAX)
     }
 
     fn needs(&self, (): &()) -> Option<Needs> {
@@ -109,7 +107,7 @@ Exit codes:  0 supported; 1 not supported; 2 inconclusive; 3 it could not run; 6
     }
 
     fn describe(&self, (): &(), environment: &mut Environment) {
-        let withheld = if self.all_roles { &[][..] } else { &PLANES };
+        let withheld = if self.all_roles { &[][..] } else { &Plane::ALL };
         environment.note("withheld", json!(withheld.iter().map(|it| it.role()).collect::<Vec<_>>()));
         environment.note("hold_seconds", self.hold.as_secs());
     }
